@@ -1,0 +1,149 @@
+"""What a target is, its loss and its metric. Methods and evaluation talk to a task, never to labels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pydistill.seeds import derive
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Images drawn group by group.
+
+    Attributes:
+        indices: (M,) int64, positions in the split, all of group 0 first, then group 1, and so on.
+        groups: (M,) int64, the group each was drawn for.
+    """
+
+    indices: Tensor
+    groups: Tensor
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which images of a split belong to which group (a class, where the task is classification).
+
+    Attributes:
+        names: One name a group.
+        members: One ascending int64 tensor of image positions a group; an image may be in several.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def draw(self, each: int, generator: torch.Generator, *, strict: bool) -> Draw:
+        """``each`` different images of every group, uniformly at random.
+
+        Args:
+            each: How many images a group.
+            generator: The CPU generator that decides.
+            strict: Refuse where a group is smaller than ``each``; otherwise take the whole group.
+
+        Raises:
+            ValueError: ``each`` is below 1, or ``strict`` and a group is too small (it is named).
+        """
+        if each < 1:
+            raise ValueError(f"expected at least 1 image a group, got {each}")
+        if strict:
+            self.require(each)
+        picks = [member[torch.randperm(len(member), generator=generator)[:each]] for member in self.members]
+        return Draw(
+            torch.cat(picks), torch.cat([torch.full_like(pick, at) for at, pick in enumerate(picks)])
+        )
+
+    def require(self, each: int) -> None:
+        """Raise ``ValueError`` naming the smallest group where it has fewer than ``each`` images."""
+        smallest = min(range(len(self)), key=lambda at: len(self.members[at]))
+        size = len(self.members[smallest])
+        if size < each:
+            raise ValueError(
+                f"{each} images a class asked for, but class {self.names[smallest]!r} has only {size} "
+                f"training images: ask for at most {size}"
+            )
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One kind of problem. A method that uses only these calls serves every task.
+
+    Targets are one tensor whose first axis is the image; what the other axes hold is the task's own.
+
+    Attributes:
+        class_names: One name a class, in the order of the class indices.
+    """
+
+    class_names: tuple[str, ...]
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Channels of a network's output."""
+
+    @abstractmethod
+    def check(self, images: Tensor, targets: Tensor, where: str) -> None:
+        """Raise :class:`~pydistill.errors.DataError` where targets do not fit images or class names."""
+
+    @abstractmethod
+    def groups(self, targets: Tensor) -> Groups:
+        """The images of a split by group: what a budget of images a class counts."""
+
+    @abstractmethod
+    def group_sums(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of features by group, additive over chunks of a batch and differentiable in ``features``.
+
+        Args:
+            features: (N, ...) what a network makes of N images.
+            targets: (N, ...) their targets.
+
+        Returns:
+            sums (G, D) and mass (G,), both in float32 or wider: a group's mean is ``sums / mass``.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean training loss, a scalar; targets hard or soft."""
+
+    @abstractmethod
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Statistics of the metric as a float64 vector, to be added up over batches."""
+
+    @abstractmethod
+    def value(self, statistics: Tensor) -> float:
+        """The metric, a fraction in [0, 1], from added-up :meth:`score` vectors."""
+
+    def hold_out(self, targets: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+        """Split positions into (kept, held out), stratified by group, from a seed.
+
+        A group of two images or more keeps at least one on either side; no image is on both.
+
+        Raises:
+            ValueError: ``fraction`` is not within (0, 1).
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"expected a validation fraction within (0, 1), got {fraction}")
+        held = torch.zeros(len(targets), dtype=torch.bool)
+        generator = torch.Generator().manual_seed(derive(seed, "hold out"))
+        for member in self.groups(targets).members:
+            if len(member) > 1:
+                count = min(max(round(len(member) * fraction), 1), len(member) - 1)
+                held[member[torch.randperm(len(member), generator=generator)[:count]]] = True
+        return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
+
+
+def chunks(total: int, largest: int | None) -> Sequence[slice]:
+    """Slices that cover ``range(total)``, none longer than ``largest`` (None: one slice)."""
+    step = total if largest is None else largest
+    if step < 1:
+        return [] if total == 0 else [slice(0, total)]
+    return [slice(start, min(start + step, total)) for start in range(0, total, step)]

@@ -1,0 +1,62 @@
+"""Image classification: one class an image, cross-entropy, accuracy."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pydistill.errors import DataError
+from pydistill.tasks.base import Groups, Task
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Targets are (N,) int64 class indices (hard) or (N, K) probabilities (soft)."""
+
+    name: ClassVar[str] = "classification"
+    metric: ClassVar[str] = "accuracy"
+
+    @property
+    def outputs(self) -> int:
+        return len(self.class_names)
+
+    def check(self, images: Tensor, targets: Tensor, where: str) -> None:
+        if len(images) != len(targets):
+            raise DataError(f"{where}: {len(images)} images but {len(targets)} labels")
+        if targets.ndim != 1 or targets.dtype != torch.int64:
+            raise DataError(
+                f"{where}: expected (N,) int64 class indices, found {tuple(targets.shape)} {targets.dtype}"
+            )
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.outputs:
+            raise DataError(
+                f"{where}: labels run from {int(targets.min())} to {int(targets.max())}, "
+                f"but the {self.outputs} classes are numbered 0 to {self.outputs - 1}"
+            )
+
+    def groups(self, targets: Tensor) -> Groups:
+        return Groups(
+            self.class_names,
+            tuple(torch.nonzero(targets == index).flatten() for index in range(self.outputs)),
+        )
+
+    def group_sums(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Class sums of flattened features; a soft target shares an image out among the classes."""
+        wide = features.flatten(1)
+        wide = wide if wide.dtype == torch.float64 else wide.float()
+        share = F.one_hot(targets, self.outputs) if targets.ndim == 1 else targets
+        share = share.to(wide.dtype)
+        return share.T @ wide, share.sum(0)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(correct, seen). A soft target counts as its most probable class."""
+        truth = targets if targets.ndim == 1 else targets.argmax(1)
+        correct = (outputs.argmax(1) == truth).sum()
+        return torch.stack([correct, torch.tensor(len(outputs), device=correct.device)]).double()
+
+    def value(self, statistics: Tensor) -> float:
+        return float(statistics[0] / statistics[1])
