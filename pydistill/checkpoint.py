@@ -1,0 +1,149 @@
+"""A run's state on disk: one safetensors file, written atomically, checked when read, never executed."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pydistill.errors import CheckpointError, FileFormatError
+from pydistill.files import write_atomically
+
+FORMAT = 1
+_TENSOR = "__tensor__"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after ``index`` iterations.
+
+    Attributes:
+        identity: What the run is: method, configuration, budget, seed, data fingerprint.
+        index: Iterations done.
+        seconds: Wall time spent in them, over all sittings.
+        state: The method's state.
+    """
+
+    identity: dict[str, Any]
+    index: int
+    seconds: float
+    state: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write to ``path``; what stood there is replaced as a whole or not at all.
+
+        Raises:
+            OutputError: It could not be written.
+        """
+        tensors: dict[str, Tensor] = {}
+        plan = _take_apart(self.state, "state", tensors)
+        head = json.dumps(
+            {
+                "format": FORMAT,
+                "identity": self.identity,
+                "index": self.index,
+                "seconds": self.seconds,
+                "state": plan,
+            }
+        )
+        metadata = {"pydistill": head, "digest": _digest(head, tensors)}
+        write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "Checkpoint":
+        """Read and check a checkpoint; its tensors go to ``device``.
+
+        Raises:
+            FileFormatError: It is truncated, was altered, or is no checkpoint of a known format.
+        """
+        try:
+            with safe_open(path, framework="pt") as handle:
+                metadata = handle.metadata() or {}
+                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise FileFormatError(f"{path} cannot be read as a checkpoint: {error}") from error
+        head = metadata.get("pydistill", "")
+        if not head or metadata.get("digest") != _digest(head, tensors):
+            raise FileFormatError(
+                f"{path} is no intact pydistill checkpoint: its content does not match its digest"
+            )
+        facts = json.loads(head)
+        if facts["format"] != FORMAT:
+            raise FileFormatError(
+                f"{path} has checkpoint format {facts['format']}, this version reads {FORMAT}"
+            )
+        return cls(
+            facts["identity"],
+            facts["index"],
+            facts["seconds"],
+            _put_together(facts["state"], tensors, device),
+        )
+
+    def require(self, identity: dict[str, Any], path: Path) -> None:
+        """Raise :class:`CheckpointError` naming every part in which this run differs from ``identity``."""
+        wanted, found = _flat(json.loads(json.dumps(identity))), _flat(self.identity)
+        differing = [
+            f"{name} is {found.get(name)!r} there, {wanted.get(name)!r} here"
+            for name in sorted(wanted.keys() | found.keys())
+            if wanted.get(name) != found.get(name)
+        ]
+        if differing:
+            raise CheckpointError(f"{path} is of another run: {'; '.join(differing)}")
+
+
+def _digest(head: str, tensors: dict[str, Tensor]) -> str:
+    made = hashlib.blake2b(head.encode(), digest_size=16)
+    for name in sorted(tensors):
+        content = tensors[name].contiguous().flatten()
+        made.update(name.encode())
+        made.update(content.view(torch.uint8).numpy().data if content.numel() else b"")
+    return made.hexdigest()
+
+
+def _take_apart(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, Tensor):
+        tensors[path] = tree.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {_TENSOR: path, "last": _is_channels_last(tree)}
+    if isinstance(tree, dict):
+        return {key: _take_apart(value, f"{path}/{key}", tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_take_apart(value, f"{path}/{at}", tensors) for at, value in enumerate(tree)]
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    raise TypeError(
+        f"{path} holds a {type(tree).__name__}; a state holds tensors, numbers, texts, lists and dicts"
+    )
+
+
+def _put_together(plan: Any, tensors: dict[str, Tensor], device: torch.device) -> Any:
+    if isinstance(plan, dict) and _TENSOR in plan:
+        layout = torch.channels_last if plan["last"] else torch.preserve_format
+        return tensors[plan[_TENSOR]].to(device, memory_format=layout)
+    if isinstance(plan, dict):
+        return {key: _put_together(value, tensors, device) for key, value in plan.items()}
+    if isinstance(plan, list):
+        return [_put_together(value, tensors, device) for value in plan]
+    return plan
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return (
+        tensor.ndim == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        return {
+            name: leaf
+            for key, value in tree.items()
+            for name, leaf in _flat(value, f"{path}.{key}".lstrip(".")).items()
+        }
+    return {path: tree}

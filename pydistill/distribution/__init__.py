@@ -1,0 +1,1 @@
+"""Distribution matching: synthetic features are distributed as the real ones are."""

@@ -1,0 +1,109 @@
+"""What a method works on: real data, a budget, a seed, a device. Made once, read by every step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pydistill import seeds
+from pydistill.data.real import RealData
+from pydistill.tasks import Groups, Task
+
+_LARGEST_BATCH = {"cpu": 32, "cuda": 2048}
+"""Default bound of a working batch. On a CPU 32 images keep a block's maps below the size from which
+the system's allocator returns every buffer to the kernel, so that no time goes into page faults."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Real data, a budget of images, a seed and a device.
+
+    Attributes:
+        data: The real data; ``test`` is not for methods.
+        ipc: Images a class of the distilled set.
+        seed: Every draw derives from it.
+        device: Where networks and batches live.
+        max_batch: Most images in one pass of a network over real data; bounds memory, does not change
+            results beyond rounding.
+    """
+
+    data: RealData
+    ipc: int
+    seed: int
+    device: torch.device
+    max_batch: int
+
+    @property
+    def task(self) -> Task:
+        """The data's task."""
+        return self.data.task
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The training images by group (class)."""
+        return self.data.task.groups(self.data.train.targets)
+
+    def generator(self, *path: str | int) -> torch.Generator:
+        """A CPU generator for one purpose: ``problem.generator("real batch", index)``."""
+        return seeds.generator(self.seed, *path)
+
+    def targets(self, indices: Tensor) -> Tensor:
+        """Targets of training images, on the device."""
+        return self.data.train.targets[indices].to(self.device)
+
+    def images(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Training images as network input (M, C, H, W), channels_last, on the device."""
+        return self.data.inputs(self.data.train, indices, self.device, dtype)
+
+    def chunks(self, total: int) -> Iterator[slice]:
+        """Slices that cover ``range(total)``, none longer than ``max_batch``."""
+        for start in range(0, total, self.max_batch):
+            yield slice(start, min(start + self.max_batch, total))
+
+
+def make_problem(
+    data: RealData, *, ipc: int, seed: int = 0, device: str = "auto", max_batch: int | None = None
+) -> Problem:
+    """Check the arguments and set the stage.
+
+    Raises:
+        TypeError: ``ipc``, ``seed`` or ``max_batch`` is not an integer.
+        ValueError: ``ipc`` or ``max_batch`` is below 1, a class is smaller than ``ipc``, or the device is
+            not there.
+    """
+    for name, value, low in (("ipc", ipc, 1), ("seed", seed, 0), ("max_batch", max_batch, 1)):
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an integer, got {value!r}")
+        if value < low:
+            raise ValueError(f"{name} must be at least {low}, got {value}")
+    where = resolve_device(device)
+    problem = Problem(data, ipc, seed, where, max_batch or _LARGEST_BATCH.get(where.type, 256))
+    problem.groups.require(ipc)
+    return problem
+
+
+def resolve_device(device: str) -> torch.device:
+    """A device that is there; ``"auto"`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: The name means no device, or none of that kind is here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}; expected auto, cpu, cuda or cuda:N") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} asked for, but torch {torch.__version__} finds no CUDA device")
+    if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device!r} asked for, but there are {torch.cuda.device_count()} CUDA devices"
+        )
+    if where.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r} is not supported; expected auto, cpu, cuda or cuda:N")
+    return where

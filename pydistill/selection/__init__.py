@@ -1,0 +1,1 @@
+"""Sample selection: the distilled set is made of real images."""
