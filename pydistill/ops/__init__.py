@@ -1,0 +1,10 @@
+"""Fused operators: each one a compiled kernel, a plain-torch reference and right derivatives.
+
+Every operator works without the compiled extension: it then runs its reference, slower. :func:`status`
+tells which of the two is in use and why, :func:`reference_only` asks for the reference.
+"""
+
+from pydistill.ops._library import Status, reference_only, status
+from pydistill.ops.norm_relu_pool import norm_relu_pool
+
+__all__ = ["Status", "norm_relu_pool", "reference_only", "status"]
