@@ -168,7 +168,10 @@ def register(method: M) -> M:
 
 
 def methods() -> Mapping[str, type[Method]]:
-    """Every registered method by name. Every module of a family's folder is imported: a new method is one file."""
+    """Every registered method by name.
+
+    Every module of a family's folder is imported, so that a new method is one file.
+    """
     for family in _FAMILIES:
         package = importlib.import_module(f"pydistill.{family}")
         for module in pkgutil.iter_modules(package.__path__):
@@ -194,7 +197,8 @@ def make_method(name: str, preset: str | None = None, **options: Any) -> Method:
     for given in options:
         if given not in fields:
             raise ValueError(
-                f"{name} has no option {given!r}{_hint(given, fields)}; it has: {', '.join(fields) or 'none'}"
+                f"{name} has no option {given!r}{_hint(given, fields)}; "
+                f"it has: {', '.join(fields) or 'none'}"
             )
     made = kind(**{**(kind.presets[preset] if preset else {}), **options})
     check_options(made)

@@ -1,0 +1,52 @@
+# make demo   a first distilled data set, from nothing, in minutes
+# make test   the whole test suite
+# make check  lint, types, format, and a compile of every CUDA source
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := 2.13.0
+STAMP := $(VENV)/.ready
+SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+# torch comes first and pinned: the extension is built against it, and a CUDA machine gets the CUDA build.
+$(STAMP): $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit("pydistill needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@command -v c++ >/dev/null || { echo "pydistill needs a C++ compiler (c++) for its kernels"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "setuptools>=77" wheel
+	$(BIN)/python -m pip install --quiet torch==$(TORCH)
+	$(BIN)/python -m pip install --quiet "pybind11>=2.13" ninja
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/pydistill distill digits --method dm --preset quick --ipc 10 --network convnet:width=32 --out runs/demo --overwrite
+	$(BIN)/pydistill evaluate runs/demo --protocol quick --network convnet:width=32
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.cu' '*.h')
+	$(BIN)/python csrc/compile_cuda.py
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files '*.cpp' '*.cu' '*.h')
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.kernels.norm_relu_pool
+
+clean:
+	rm -rf build dist runs *.egg-info pydistill/*.so
