@@ -72,7 +72,9 @@ def _parser(method: str | None) -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, name: str, help: str, run: Any) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help, allow_abbrev=False
+    )
     made.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
     made.set_defaults(run=run)
     return made
@@ -96,12 +98,16 @@ def _add_distill(commands: Any, method: str | None) -> None:
     parser.add_argument("--ipc", type=int, required=True, help="images a class")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the result")
     parser.add_argument("--preset", help="a configuration of the method: quick, paper")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random draw (default %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of every random draw (default %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     parser.add_argument("--max-batch", type=int, help="most real images in one pass of a network")
     parser.add_argument("--checkpoint-every", type=int, default=50, metavar="N",
                         help="iterations between checkpoints (default %(default)s)")  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run in DIR stopped")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted run in DIR stopped"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a run that DIR holds")
     _add_data_options(parser)
     if method is not None:
@@ -114,7 +120,9 @@ def _add_method_options(parser: argparse.ArgumentParser, kind: type[Method]) -> 
         of, _ = option_types(kind)[field.name]
         choices = field.metadata["choices"]
         presets = [
-            f"{preset}: {chosen[field.name]}" for preset, chosen in kind.presets.items() if field.name in chosen
+            f"{preset}: {chosen[field.name]}"
+            for preset, chosen in kind.presets.items()
+            if field.name in chosen
         ]
         note = "; ".join([f"default {field.default}", *presets])
         group.add_argument(
@@ -135,14 +143,20 @@ def _boolean(text: str) -> bool:
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = _command(commands, "evaluate", "Train fresh networks on a distilled set and score them.", _evaluate)
+    parser = _command(
+        commands, "evaluate", "Train fresh networks on a distilled set and score them.", _evaluate
+    )
     parser.add_argument("folder", type=Path, metavar="DIR", help="what distill wrote")
     parser.add_argument("--data", help="the real data (default: what the set was distilled from)")
-    parser.add_argument("--protocol", default="quick", help="how to train and score: quick, dc (default quick)")
+    parser.add_argument(
+        "--protocol", default="quick", help="how to train and score: quick, dc (default quick)"
+    )
     parser.add_argument("--network", action="append", metavar="NETWORK",
                         help="network to train instead of the protocol's; give it again for more")  # fmt: skip
     parser.add_argument("--repeats", type=int, help="networks trained a set, instead of the protocol's")
-    parser.add_argument("--epochs", type=int, help="passes over the distilled set, instead of the protocol's")
+    parser.add_argument(
+        "--epochs", type=int, help="passes over the distilled set, instead of the protocol's"
+    )
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="what to score on")
     parser.add_argument("--seed", type=int, default=0, help="seed of the evaluation (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
@@ -154,7 +168,9 @@ def _add_methods(commands: Any) -> None:
 
 
 def _add_info(commands: Any) -> None:
-    _command(commands, "info", "Tell versions, and what the extension was built with or why it is absent.", _info)
+    _command(
+        commands, "info", "Tell versions, and what the extension was built with or why it is absent.", _info
+    )
 
 
 class _Listener:
@@ -201,7 +217,9 @@ def _load(options: argparse.Namespace, source: str) -> Any:
 def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from pydistill.distill import distill, prepare
 
-    chosen = {name.removeprefix("option."): value for name, value in vars(options).items() if "option." in name}
+    chosen = {
+        name.removeprefix("option."): value for name, value in vars(options).items() if "option." in name
+    }
     method = make_method(options.method, options.preset, **chosen)
     prepare(options.out, resume=options.resume, overwrite=options.overwrite)
     data = _load(options, options.data)
@@ -222,7 +240,9 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         )
     picture = options.out / "preview.png"
     made.preview(picture)
-    screen.print(f"{len(made.images)} images, {made.nbytes['total']:,} bytes, in {made.provenance.seconds:.0f} s")
+    screen.print(
+        f"{len(made.images)} images, {made.nbytes['total']:,} bytes, in {made.provenance.seconds:.0f} s"
+    )
     screen.print(f"wrote {options.out / 'distilled.json'} and {picture}", soft_wrap=True)
     return {
         "folder": str(options.out),
@@ -235,7 +255,7 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
 
 def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from pydistill.data import DistilledData
-    from pydistill.evaluate import Protocol, evaluate
+    from pydistill.evaluate import evaluate, named
 
     distilled = DistilledData.load(options.folder)
     changes = {
@@ -245,8 +265,8 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         "split": options.split,
         "seed": options.seed,
     }
-    protocol = dataclasses.replace(
-        Protocol.preset(options.protocol), **{name: value for name, value in changes.items() if value is not None}
+    protocol = named(
+        options.protocol, **{name: value for name, value in changes.items() if value is not None}
     )
     data = _load(options, options.data or distilled.provenance.data)
     listener = _Listener(screen)

@@ -78,6 +78,7 @@ def distill(
         resume=resume,
         overwrite=overwrite,
         checkpoint_every=checkpoint_every,
+        preset=preset,
     )
     for event in run:
         if on_event is not None:
@@ -95,6 +96,7 @@ def distillation(
     resume: bool = False,
     overwrite: bool = False,
     checkpoint_every: int = 50,
+    preset: str | None = None,
 ) -> Iterator[Event]:
     """:func:`distill` as a stream of events, the last of them a :class:`~pydistill.events.Snapshot`."""
     if checkpoint_every < 1:
@@ -124,7 +126,7 @@ def distillation(
             Checkpoint(identity, index + 1, seconds, state).save(path)
             yield Saved(index + 1, path)
 
-    distilled = collect(problem, method, state, seconds)
+    distilled = collect(problem, method, state, seconds, preset)
     if folder is not None and path is not None:
         distilled.save(folder)
         path.unlink(missing_ok=True)
@@ -147,13 +149,17 @@ def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path:
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
     if not (resume or overwrite) and (path.exists() or (folder / "distilled.json").exists()):
-        raise ValueError(f"{folder} holds a run already: resume it, overwrite it, or choose another folder")
+        raise ValueError(
+            f"{folder} holds a run already: resume it (--resume), replace it (--overwrite) or name another folder"
+        )
     if overwrite and not resume:
         path.unlink(missing_ok=True)
     return path
 
 
-def collect(problem: Problem, method: Method, state: State, seconds: float) -> DistilledData:
+def collect(
+    problem: Problem, method: Method, state: State, seconds: float, preset: str | None = None
+) -> DistilledData:
     """What ``state`` holds, as a set on the CPU with all that a user needs to train on it."""
     made, data = method.result(problem, state), problem.data
     return DistilledData(
@@ -177,6 +183,7 @@ def collect(problem: Problem, method: Method, state: State, seconds: float) -> D
             },
             seconds=seconds,
             steps=method.steps,
+            preset=preset,
         ),
     )
 

@@ -1,0 +1,172 @@
+"""The command line from outside: what it writes, what it says, its exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from pydistill.cli import main
+from pydistill.data import DistilledData
+from tests.conftest import blobs
+
+DM = ["--method", "dm", "--network", "convnet:width=4,depth=2", "--batch-real", "8"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("source") / "tiny.npz"
+    np.savez(path, **blobs())
+    return str(path)
+
+
+def distill(source, out, *more):
+    return main(["distill", source, "--ipc", "2", "--out", str(out), *more])
+
+
+def test_distill_then_evaluate_writes_set_picture_and_report(source, tmp_path, capsys):
+    assert distill(source, tmp_path / "run", *DM, "--iterations", "3", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["images"] == 6
+    assert answer["provenance"]["config"]["iterations"] == 3
+    assert (tmp_path / "run" / "preview.png").read_bytes().startswith(b"\x89PNG")
+    network = ["--network", "convnet:width=4,depth=2", "--repeats", "2", "--epochs", "5"]
+    assert main(["evaluate", str(tmp_path / "run"), *network]) == 0
+    said = capsys.readouterr().out
+    assert "random" in said
+    assert "report.html" in said
+    assert (tmp_path / "run" / "report.json").exists()
+
+
+def test_same_command_twice_gives_the_same_file(source, tmp_path):
+    for name in "ab":
+        assert distill(source, tmp_path / name, *DM, "--iterations", "2", "--seed", "7") == 0
+    first, second = (DistilledData.load(tmp_path / name) for name in "ab")
+    assert first.images.equal(second.images)
+
+
+def test_killed_run_resumes_bit_identical(source, tmp_path):
+    """kill -9 half-way, --resume, and the result is the uninterrupted run's, bit for bit."""
+    arguments = [*DM, "--iterations", "400", "--checkpoint-every", "5"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "pydistill.cli", "distill", source, "--ipc", "2", "--out", str(killed)]
+    process = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (killed / "checkpoint.safetensors").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint within a minute"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (killed / "distilled.json").exists()
+
+    assert distill(source, killed, *arguments, "--resume") == 0
+    assert distill(source, whole, *arguments) == 0
+    files = [next(folder.glob("distilled-*.safetensors")) for folder in (killed, whole)]
+    assert files[0].name == files[1].name
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not (killed / "checkpoint.safetensors").exists()
+
+
+def test_resume_after_the_end_gives_the_same_set(source, tmp_path):
+    assert distill(source, tmp_path, *DM, "--iterations", "2") == 0
+    before = DistilledData.load(tmp_path).images
+    assert distill(source, tmp_path, *DM, "--iterations", "2", "--resume") == 0
+    assert DistilledData.load(tmp_path).images.equal(before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--method", "dn"], 2, "unknown method 'dn' (did you mean 'dm'?)"),
+        (["--method", "random", "--preset", "fast"], 2, "random has no preset 'fast'"),
+        (["--method", "dm", "--iterations", "0"], 2, "iterations must be at least 1"),
+        (["--method", "dm", "--network", "convnett"], 2, "convnet"),
+        (["--method", "random", "--ipc", "0"], 2, "ipc must be at least 1, got 0"),
+        (["--method", "random", "--ipc", "-1"], 2, "ipc must be at least 1, got -1"),
+        (["--method", "random", "--ipc", "99"], 2, "has only 27 training images"),
+        (["--method", "random", "--device", "tpu"], 2, "device"),
+        (["--method", "random", "--validation", "1.5"], 2, "validation"),
+    ],
+)
+def test_wrong_arguments_exit_with_2(arguments, code, message, source, tmp_path, capsys):
+    assert distill(source, tmp_path, *arguments) == code
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_option_of_a_method_exits_with_2(source, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        distill(source, tmp_path, *DM, "--iteration", "3")
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --iteration 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["no-such-data", "./missing/folder", "missing.npz"])
+def test_missing_data_exits_with_3(name, tmp_path, capsys):
+    assert distill(name, tmp_path, "--method", "random") == 3
+    assert name.split("/")[-1] in capsys.readouterr().err
+
+
+def test_not_a_number_pixels_exit_with_3(tmp_path, capsys):
+    arrays = blobs()
+    arrays["x_train"] = arrays["x_train"].astype(np.float32) / 255
+    arrays["x_test"] = arrays["x_test"].astype(np.float32) / 255
+    arrays["x_train"][4, 0, 1, 2] = np.nan
+    np.savez(tmp_path / "bad.npz", **arrays)
+    assert distill(str(tmp_path / "bad.npz"), tmp_path / "out", "--method", "random") == 3
+    assert "NaN" in capsys.readouterr().err
+
+
+def test_unwritable_folder_exits_with_4_before_any_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    assert distill("no-such-data", tmp_path / "file" / "out", "--method", "random") == 4
+    assert "cannot write to" in capsys.readouterr().err
+
+
+def test_altered_set_exits_with_4(source, tmp_path, capsys):
+    assert distill(source, tmp_path, "--method", "random") == 0
+    tensors = next(tmp_path.glob("distilled-*.safetensors"))
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= 1
+    tensors.write_bytes(content)
+    assert main(["evaluate", str(tmp_path)]) == 4
+    assert str(tensors.name) in capsys.readouterr().err
+
+
+def test_run_in_the_way_exits_with_2(source, tmp_path, capsys):
+    assert distill(source, tmp_path, "--method", "random") == 0
+    assert distill(source, tmp_path, "--method", "random") == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_help_of_a_method_shows_defaults_presets_and_citation(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["distill", "--method", "dm", "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "arXiv:2110.04181" in text
+    assert "--batch-real" in text
+    assert "default 256" in text
+    assert "quick: 300" in text
+
+
+def test_methods_lists_every_method(capsys):
+    assert main(["methods", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"dm", "random"} <= set(rows)
+    assert rows["dm"]["options"]["batch_real"] == 256
+    assert main(["methods"]) == 0
+    assert "dm" in capsys.readouterr().out
+
+
+def test_info_tells_versions_and_the_extension(capsys):
+    assert main(["info", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["torch"]
+    assert answer["extension"]["loaded"] or answer["extension"]["reason"]
+    assert main(["info"]) == 0
+    assert "extension loaded" in capsys.readouterr().out

@@ -1,0 +1,185 @@
+"""What every registered method promises, whoever wrote it: inherited by being registered."""
+
+import dataclasses
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pydistill.data.real import Split
+from pydistill.distill import distill
+from pydistill.errors import CheckpointError
+from pydistill.events import Saved, Snapshot, Step
+from pydistill.method import check_options, make_method, methods, option_types
+
+SMALL = {
+    "iterations": 6,
+    "network": "convnet:width=4,depth=2",
+    "batch_real": 8,
+    "steps_per_network": 2,
+}
+"""Options that make a run short, for the methods that have them."""
+
+
+def small(name):
+    fields = {field.name for field in dataclasses.fields(methods()[name])}
+    return make_method(name, **{key: value for key, value in SMALL.items() if key in fields})
+
+
+every_method = pytest.mark.parametrize("name", list(methods()))
+iterative = pytest.mark.parametrize("name", [name for name in methods() if small(name).steps > 0])
+
+
+class Interrupted(Exception):
+    """Stops a run from within its listener, as a kill would between two iterations."""
+
+
+@every_method
+def test_options_are_typed_described_and_within_bounds(name):
+    kind = methods()[name]
+    check_options(kind())
+    for preset in kind.presets:
+        check_options(make_method(name, preset))
+    assert {"quick", "paper"} <= set(kind.presets)
+    assert kind.citation
+    assert kind.summary
+    for field in dataclasses.fields(kind):
+        assert option_types(kind)[field.name][0] in (bool, int, float, str)
+        assert field.metadata["help"]
+
+
+@every_method
+def test_gives_ipc_images_of_each_class_and_all_that_is_needed_to_train(name, tiny):
+    made = distill(tiny, small(name), ipc=2, seed=3)
+    assert made.images.shape == (6, 1, 8, 8)
+    assert made.images.dtype == torch.float32
+    assert torch.isfinite(made.images).all()
+    hard = made.targets if made.targets.ndim == 1 else made.targets.argmax(1)
+    assert torch.bincount(hard, minlength=3).tolist() == [2, 2, 2]
+    assert made.provenance.method == name
+    assert made.provenance.fingerprint == tiny.fingerprint
+    assert made.provenance.config == small(name).config()
+    assert made.task == tiny.task
+
+
+@every_method
+def test_same_seed_same_set_and_the_global_generator_is_left_alone(name, tiny):
+    before = torch.get_rng_state()
+    first, again, other = (distill(tiny, small(name), ipc=2, seed=seed) for seed in (5, 5, 6))
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.targets, again.targets)
+    assert not torch.equal(first.images, other.images)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@every_method
+def test_never_reads_validation_or_test_images(name, tiny):
+    poison = Split(torch.full_like(tiny.test.images, 255), torch.zeros_like(tiny.test.targets))
+    poisoned = replace(tiny, test=poison, validation=poison)
+    clean, other = (distill(data, small(name), ipc=2, seed=1) for data in (tiny, poisoned))
+    assert torch.equal(clean.images, other.images)
+
+
+@every_method
+def test_max_batch_changes_nothing_beyond_rounding(name, tiny):
+    whole, parts = (distill(tiny, small(name), ipc=2, max_batch=size) for size in (1000, 5))
+    torch.testing.assert_close(whole.images, parts.images, rtol=1e-4, atol=1e-4)
+
+
+@iterative
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_resumed_run_ends_bit_identical(name, stop, tiny, tmp_path):
+    def interrupt(event):
+        if isinstance(event, Saved) and event.index == stop:
+            raise Interrupted
+
+    whole = distill(tiny, small(name), ipc=2, seed=4)
+    run = {"ipc": 2, "seed": 4, "folder": tmp_path, "checkpoint_every": 1}
+    with pytest.raises(Interrupted):
+        distill(tiny, small(name), **run, on_event=interrupt)
+    seen = []
+    resumed = distill(tiny, small(name), **run, resume=True, on_event=seen.append)
+    assert [event.index for event in seen if isinstance(event, Step)][0] == stop + 1
+    assert torch.equal(resumed.images, whole.images)
+    assert torch.equal(resumed.targets, whole.targets)
+
+
+@iterative
+def test_checkpoint_of_another_run_is_refused_and_kept(name, tiny, tmp_path):
+    def interrupt(event):
+        if isinstance(event, Saved):
+            raise Interrupted
+
+    run = {"ipc": 2, "folder": tmp_path, "checkpoint_every": 1}
+    with pytest.raises(Interrupted):
+        distill(tiny, small(name), **run, seed=0, on_event=interrupt)
+    kept = (tmp_path / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(CheckpointError, match="seed is 0 there, 1 here"):
+        distill(tiny, small(name), **run, seed=1, resume=True)
+    with pytest.raises(CheckpointError, match="method is"):
+        distill(tiny, "random", **run, seed=0, resume=True)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
+
+
+@iterative
+def test_events_tell_every_iteration_once_and_end_with_the_set(name, tiny):
+    seen = []
+    made = distill(tiny, small(name), ipc=1, on_event=seen.append)
+    steps = [event for event in seen if isinstance(event, Step)]
+    assert [step.index for step in steps] == list(range(1, small(name).steps + 1))
+    assert all(step.metrics for step in steps)
+    assert isinstance(seen[-1], Snapshot)
+    assert seen[-1].distilled is made
+
+
+@every_method
+def test_a_saved_run_is_not_overwritten_unasked(name, tiny, tmp_path):
+    run = {"ipc": 1, "folder": tmp_path}
+    distill(tiny, small(name), **run)
+    with pytest.raises(ValueError, match="holds a run already"):
+        distill(tiny, small(name), **run, seed=1)
+    distill(tiny, small(name), **run, seed=1, overwrite=True)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown method 'dn' \(did you mean 'dm'\?\); known: .*random"):
+        make_method("dn")
+    with pytest.raises(ValueError, match="dm has no option 'iteration' .*did you mean 'iterations'"):
+        make_method("dm", iteration=3)
+    with pytest.raises(ValueError, match="dm has no preset 'fast'; it has: quick, paper"):
+        make_method("dm", "fast")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"iterations": 0}, ValueError, "iterations must be at least 1, got 0"),
+        ({"learning_rate": 0.0}, ValueError, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, ValueError, "learning_rate must be above 0, got nan"),
+        ({"iterations": 2.5}, TypeError, "iterations must be int"),
+        ({"iterations": True}, TypeError, "iterations must be int"),
+        ({"init": "ones"}, ValueError, "init must be one of real, noise"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        make_method("dm", **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"ipc": 0}, ValueError, "ipc must be at least 1, got 0"),
+        ({"ipc": -3}, ValueError, "ipc must be at least 1, got -3"),
+        ({"ipc": 28}, ValueError, "class '0' has only 27 training images: ask for at most 27"),
+        ({"ipc": 1.0}, TypeError, "ipc must be an integer"),
+        ({"ipc": 1, "seed": -1}, ValueError, "seed must be at least 0"),
+        ({"ipc": 1, "max_batch": 0}, ValueError, "max_batch must be at least 1"),
+        ({"ipc": 1, "device": "gpu"}, ValueError, "unknown device 'gpu'"),
+        ({"ipc": 1, "checkpoint_every": 0}, ValueError, "checkpoint_every must be at least 1"),
+        ({"ipc": 1, "preset": "quick", "method": methods()["dm"]()}, TypeError, "go with a method's name"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, error, message, tiny):
+    with pytest.raises(error, match=message):
+        distill(tiny, **{"method": "random", **arguments})
