@@ -7,7 +7,7 @@ lie in a checkpoint.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 Tensors: TypeAlias = dict[str, Tensor]
+_Many: TypeAlias = list[Tensor] | tuple[Tensor, ...]
 OptimiserState: TypeAlias = dict[str, Any]
 Rate: TypeAlias = float | Tensor
 """A number, a scalar tensor, or (E,): one rate for each of E networks whose parameters are stacked along
@@ -107,6 +108,8 @@ class Sgd(Optimiser):
         state: OptimiserState,
         learning_rate: Rate,
     ) -> None:
+        values: _Many
+        directions: _Many
         values, directions = _aligned(parameters, gradients)
         if self.weight_decay:
             directions = torch._foreach_add(directions, values, alpha=self.weight_decay)
@@ -182,6 +185,8 @@ class Adam(Optimiser):
         learning_rate: Rate,
     ) -> None:
         state["step"] += 1
+        values: _Many
+        steps: _Many
         values, steps = _aligned(parameters, gradients)
         firsts = [state["first"][name] for name in parameters]
         seconds = [state["second"][name] for name in parameters]
@@ -208,11 +213,11 @@ def _zeros(parameters: Mapping[str, Tensor]) -> Tensors:
 
 def _aligned(
     parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
-) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+) -> tuple[_Many, _Many]:
     return list(parameters.values()), [gradients[name] for name in parameters]
 
 
-def _descend(values: Sequence[Tensor], directions: Sequence[Tensor], rate: Rate) -> None:
+def _descend(values: _Many, directions: _Many, rate: Rate) -> None:
     if isinstance(rate, Tensor):
         for value, direction in zip(values, directions, strict=True):
             value.sub_(_rate(rate, value) * direction)
