@@ -1,6 +1,7 @@
 # make demo   a first distilled data set, from nothing, in minutes
 # make test   the whole test suite
 # make check  lint, types, format, and a compile of every CUDA source
+# make bench  every operator against plain torch, on this machine
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ STAMP := $(VENV)/.ready
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test lint check format bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -33,11 +34,13 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
-check: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.cu' '*.h')
+
+check: lint
 	$(BIN)/python csrc/compile_cuda.py
 
 format: $(STAMP)

@@ -1,1 +1,41 @@
-""""""
+"""Dataset distillation: a small synthetic training set out of a large real one.
+
+>>> import pydistill
+>>> data = pydistill.load_data("digits")
+>>> small = pydistill.distill(data, "dm", ipc=10, preset="quick")
+>>> report = pydistill.evaluate(small, data)
+"""
+
+from pydistill._version import __version__
+from pydistill.data import DistilledData, RealData, load_data
+from pydistill.distill import distill
+from pydistill.errors import (
+    CheckpointError,
+    DataError,
+    DivergenceError,
+    FileFormatError,
+    OutputError,
+    PydistillError,
+)
+from pydistill.evaluate import Protocol, Report, evaluate
+from pydistill.method import Method, make_method, methods
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DistilledData",
+    "DivergenceError",
+    "FileFormatError",
+    "Method",
+    "OutputError",
+    "Protocol",
+    "PydistillError",
+    "RealData",
+    "Report",
+    "__version__",
+    "distill",
+    "evaluate",
+    "load_data",
+    "make_method",
+    "methods",
+]
