@@ -5,6 +5,8 @@ from typing import Literal, overload
 
 from torch import Tensor, nn
 
+from pydistill.nets.spec import Shape, Spec
+
 Mode = Literal["logits", "embedding", "blocks"]
 
 
@@ -13,7 +15,27 @@ class Network(nn.Module, ABC):
 
     ``forward`` takes the mode as an argument, so that ``torch.func.functional_call`` reaches all three:
     ``functional_call(net, parameters, (images, "embedding"))``.
+
+    A network with batch normalisation updates its running statistics in place while in training mode,
+    in a functional call those that were passed. Pass copies, and under ``torch.func.grad`` pass them as
+    arguments of the function, or put the network in ``eval()`` mode where the statistics are only read.
+
+    Args:
+        spec: What the network was made from; shown in messages.
+        shape: (C, H, W) of the images it takes.
+        outputs: K, the number of logits.
     """
+
+    def __init__(self, spec: Spec, shape: Shape, outputs: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.shape = shape
+        self.outputs = outputs
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """A name for every entry of :meth:`blocks`."""
 
     @abstractmethod
     def blocks(self, images: Tensor) -> list[Tensor]:
@@ -30,7 +52,18 @@ class Network(nn.Module, ABC):
     def forward(self, images: Tensor, mode: Literal["blocks"]) -> list[Tensor]: ...
 
     def forward(self, images: Tensor, mode: Mode = "logits") -> Tensor | list[Tensor]:
-        """Images (N, C, H, W) to logits (N, K), to the embedding (N, D), or to every block's output."""
+        """Images (N, C, H, W) to logits (N, K), to the embedding (N, D), or to every block's output.
+
+        Raises:
+            ValueError: The images are not of the shape the network was built for, or the mode is unknown.
+        """
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.shape:
+            raise ValueError(
+                f"{self.spec} was built for images (N, {', '.join(map(str, self.shape))}), "
+                f"found {tuple(images.shape)}; build it for the shape of the data"
+            )
+        if mode not in ("logits", "embedding", "blocks"):
+            raise ValueError(f"mode must be logits, embedding or blocks, found {mode!r}")
         outputs = self.blocks(images)
         if mode == "blocks":
             return outputs
