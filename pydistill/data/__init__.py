@@ -1,1 +1,18 @@
-""""""
+"""Data in and distilled data out: loading, preprocessing, the distilled set and its files."""
+
+from pydistill.data.distilled import DistilledData, Provenance
+from pydistill.data.load import load_data
+from pydistill.data.preprocess import PREPROCESSES, Preprocess, Standardise, Whiten
+from pydistill.data.real import RealData, Split
+
+__all__ = [
+    "PREPROCESSES",
+    "DistilledData",
+    "Preprocess",
+    "Provenance",
+    "RealData",
+    "Split",
+    "Standardise",
+    "Whiten",
+    "load_data",
+]

@@ -1,5 +1,6 @@
 """A real data set, ready to distil: splits, task, preprocessing, fingerprint."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from pydistill.data.preprocess import Preprocess
 from pydistill.tasks import Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Images and their targets.
 
@@ -24,13 +25,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, indices: Tensor) -> "Split":
+        """The images at ``indices`` (M,) int64, copied."""
+        return Split(self.images[indices], self.targets[indices])
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class RealData:
     """What methods learn from and evaluation scores on.
 
-    ``validation`` is taken from the training images, from a seed and stratified; ``test`` is read by
-    :func:`pydistill.evaluate` alone.
+    ``validation`` is taken from the training images, from a seed and stratified, unless the source has
+    one of its own; ``test`` is read by :func:`pydistill.evaluate` alone.
 
     Attributes:
         name: What the user called it.
@@ -41,6 +46,8 @@ class RealData:
         preprocess: Pixels to network input, fitted on ``train`` alone.
         mirror: Whether a mirrored image keeps its class (False for digits): augmentation flips only then.
         fingerprint: Hexadecimal SHA-256 of every split's pixels and targets; results carry it.
+        notes: What was decided in reading it that a reader of results should know, one sentence each:
+            for example that the test images had to be held out of the training images.
     """
 
     name: str
@@ -51,12 +58,19 @@ class RealData:
     preprocess: Preprocess
     mirror: bool
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+    @property
+    def augment(self) -> str:
+        """The augmentation to train with, unless told otherwise: all parts, flips only under ``mirror``."""
+        parts = ("color", "crop", "cutout", "flip", "scale", "rotate")
+        return "_".join(part for part in parts if self.mirror or part != "flip")
 
     def inputs(
         self,
@@ -68,3 +82,14 @@ class RealData:
         """Preprocessed images as networks take them: (M, C, H, W), channels_last, on ``device``."""
         pixels = split.images[indices].to(device, non_blocking=True)
         return self.preprocess.apply(pixels).to(dtype, memory_format=torch.channels_last)
+
+
+def fingerprint(**splits: Split) -> str:
+    """Hexadecimal SHA-256 over the name, type, shape and bytes of every split's images and targets."""
+    digest = hashlib.sha256()
+    for name, split in sorted(splits.items()):
+        for part, tensor in (("images", split.images), ("targets", split.targets)):
+            digest.update(f"{name}.{part} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            for chunk in torch.split(tensor, 4096):
+                digest.update(chunk.contiguous().numpy().data if chunk.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,207 @@
+"""The result: a small set of images with all that is needed to train on it."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pydistill.data.preprocess import Preprocess
+from pydistill.tasks import Task
+
+JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a distilled set came to be.
+
+    Attributes:
+        method: Name of the method.
+        config: Its options; what JSON can hold (tuples become lists).
+        ipc: Images a class.
+        seed: What every random draw derived from.
+        data: Name of the real data.
+        fingerprint: Of the real data, see :class:`~pydistill.data.real.RealData`.
+        versions: Of pydistill, torch and Python.
+        seconds: Wall time of distilling.
+        steps: Iterations.
+        preset: The named configuration, where one was asked for.
+    """
+
+    method: str
+    config: Mapping[str, JSON]
+    ipc: int
+    seed: int
+    data: str
+    fingerprint: str
+    versions: Mapping[str, str]
+    seconds: float
+    steps: int
+    preset: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            plain = json.loads(json.dumps(dict(self.config), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"config must hold what JSON can hold: {error}") from error
+        object.__setattr__(self, "config", plain)  # so that a set read back from disk compares equal
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DistilledData(Dataset[tuple[Tensor, Tensor]]):
+    """What one trains on in place of the real data.
+
+    As a ``torch`` data set its items are the pairs of :meth:`views`, ready for a network. Training goes
+    through views, never through ``images``: one stored image may decode into several.
+
+    Attributes:
+        images: (M, C, H, W) float32, contiguous, network input (preprocessed pixels).
+        targets: (M,) int64 class indices, or (M, K) float32 soft targets.
+        task: What a target is.
+        preprocess: From pixels to network input: what real images must go through beside these.
+        augment: The augmentation to train with, for example ``color_crop_cutout_flip_scale_rotate``, or
+            ``none``.
+        learning_rate: The rate to train with where the method learned one, else None.
+        provenance: How it came to be.
+
+    Raises:
+        ValueError: The parts do not fit each other, or hold values that are not finite.
+        DataError: Targets do not fit the task.
+    """
+
+    images: Tensor
+    targets: Tensor
+    task: Task
+    preprocess: Preprocess
+    augment: str
+    learning_rate: float | None
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        images, rate = self.images, self.learning_rate
+        if images.ndim != 4 or images.dtype != torch.float32:
+            raise ValueError(
+                f"expected images (M, C, H, W) float32, found {tuple(images.shape)} {images.dtype}"
+            )
+        if not len(images) or not bool(images.isfinite().all()):
+            raise ValueError(
+                "expected at least one image and only finite values, found none or NaN or infinity"
+            )
+        if not self.preprocess.fits(_shape(images)):
+            raise ValueError(
+                f"the {self.preprocess.name} preprocessing is not of images of shape {_shape(images)}"
+            )
+        if rate is not None and not (math.isfinite(rate) and rate > 0):
+            raise ValueError(f"expected a learning rate above 0, found {rate}")
+        if self.targets.is_floating_point():
+            self._check_soft()
+        else:
+            self.task.check(images, self.targets, "distilled set")
+
+    def _check_soft(self) -> None:
+        wanted, found = (len(self.images), self.task.outputs), tuple(self.targets.shape)
+        if found != wanted or self.targets.dtype != torch.float32:
+            raise ValueError(f"expected soft targets {wanted} float32, found {found} {self.targets.dtype}")
+        if not bool(self.targets.isfinite().all()):
+            raise ValueError("expected finite soft targets, found NaN or infinity")
+
+    def views(self) -> tuple[Tensor, Tensor]:
+        """What networks are trained on: images (V, C, H, W) float32 and their targets (V,) or (V, K)."""
+        return self.images, self.targets
+
+    def __len__(self) -> int:
+        return len(self.views()[0])
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        images, targets = self.views()
+        return images[index], targets[index]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one view."""
+        return _shape(self.views()[0])
+
+    @property
+    def classes(self) -> Tensor:
+        """(M,) int64: the class of each stored image, of a soft target its most probable one."""
+        return self.targets.argmax(1) if self.targets.is_floating_point() else self.targets
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Bytes that it takes to keep: images, targets, learned rates, preprocessing, and the total."""
+        parts = {
+            "images": self.images.nbytes,
+            "targets": self.targets.nbytes,
+            "rates": 0 if self.learning_rate is None else 8,
+            "preprocess": sum(value.nbytes for value in self.preprocess.tensors().values()),
+        }
+        return {**parts, "total": sum(parts.values())}
+
+    def pixels(self) -> Tensor:
+        """Stored images (M, C, H, W) float32 as pixels; learned ones may leave [0, 1]."""
+        return self.preprocess.invert(self.images)
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``distilled.json`` and the tensor file it names, replacing a set that stood there whole.
+
+        Raises:
+            OutputError: It could not be written; a set that stood there before still loads.
+        """
+        from pydistill.data.store import save
+
+        save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "DistilledData":
+        """Read a saved set, bit for bit as it was.
+
+        Raises:
+            DataError: There is none.
+            FileFormatError: A file is truncated, was altered, or is of another format or version.
+        """
+        from pydistill.data.store import load
+
+        return load(Path(folder))
+
+    def export_folder(self, folder: Path | str) -> None:
+        """Write PNG images, one folder a class; lossy, see :func:`pydistill.data.export.export_folder`."""
+        from pydistill.data.export import export_folder
+
+        export_folder(self, Path(folder))
+
+    def export_parquet(self, path: Path | str) -> None:
+        """Write one exact parquet file, see :func:`pydistill.data.export.export_parquet`."""
+        from pydistill.data.export import export_parquet
+
+        export_parquet(self, Path(path))
+
+    @classmethod
+    def from_parquet(cls, path: Path | str) -> "DistilledData":
+        """Read what :meth:`export_parquet` wrote, bit for bit as it was."""
+        from pydistill.data.export import from_parquet
+
+        return from_parquet(Path(path))
+
+    def preview(self, path: Path | str, columns: int = 10) -> None:
+        """Write a PNG: a row a class with its name, at most ``columns`` stored images in each.
+
+        Raises:
+            ValueError: ``columns`` is below 1.
+            OutputError: It could not be written.
+        """
+        from pydistill.pictures import grid, write_picture
+
+        pixels, classes = self.pixels(), self.classes
+        rows = [(name, pixels[classes == at]) for at, name in enumerate(self.task.class_names)]
+        write_picture(grid(rows, columns=columns), Path(path))
+
+
+def _shape(images: Tensor) -> tuple[int, int, int]:
+    channels, height, width = images.shape[1:]
+    return channels, height, width

@@ -1,0 +1,216 @@
+"""``load_data``: any source of labelled images to :class:`~pydistill.data.real.RealData`."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch.utils.data import Dataset
+
+from pydistill.data.preprocess import PREPROCESSES
+from pydistill.data.real import RealData, Split, fingerprint
+from pydistill.data.sources import SOURCES, Options, Raw, Source
+from pydistill.data.sources.base import as_path
+from pydistill.data.sources.hub import ALIASES
+from pydistill.data.sources.pixels import check_pixels, fit
+from pydistill.errors import DataError
+
+DataSource: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any] | Dataset[Any]
+
+_TEST_SEED = 0
+"""Where a source has no test split, it is drawn from this seed whatever the caller's: two runs with
+different seeds must not disagree about which images are test data."""
+
+
+def load_data(
+    source: DataSource,
+    *,
+    validation: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    preprocess: str = "standardise",
+    mirror: bool | None = None,
+    name: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    image_column: str | None = None,
+    target_column: str | None = None,
+    subset: str | None = None,
+    layout: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> RealData:
+    """Read a data set of labelled images and make it ready to distil.
+
+    Every split ends as one tensor in memory, uint8 where the source has 8 bits a channel.
+
+    Args:
+        source: ``"digits"``; a Hugging Face data set by hub name; a folder of parquet, IDX or image
+            files; an ``.npz`` file; arrays as a mapping or tuple; a map-style ``torch`` data set or a
+            (train, test) pair; a loaded ``datasets`` object.
+        validation: Fraction of the training images held out for choices, within (0, 1), stratified.
+            Not used where the source has a validation split beside a test split.
+        test: Fraction held out as test images where the source has none; the same images whatever
+            ``seed``, and ``notes`` of the result say so.
+        seed: Decides which images are held out for validation.
+        preprocess: ``"standardise"`` or ``"zca"``, fitted on what is left for training.
+        mirror: Whether a mirrored image keeps its class. None: not for digits (by the name: "digits",
+            "svhn", "mnist" other than Fashion-MNIST), else yes.
+        name: What to call it; None: after the source.
+        size: Height and width, or one number for both: images are scaled to cover it and centre-cropped.
+        class_names: One name a class, where the source has none or only some occur.
+        image_column: Of a Hugging Face data set with several columns of images.
+        target_column: Of a Hugging Face data set whose labels cannot be told by name or type.
+        subset: Configuration of a hub data set that has several.
+        layout: ``"NCHW"`` or ``"NHWC"``, where arrays leave it open.
+        cache: Folder for what ``datasets`` prepares; None: its own.
+
+    Raises:
+        ValueError: A fraction is not within (0, 1), or ``preprocess``, ``layout`` or ``size`` is unknown,
+            or an option means nothing to this kind of source.
+        TypeError: ``source`` is of no type known here.
+        DataError: The source is missing or damaged, or holds what no method can use: pixels that are NaN
+            or out of range, labels with gaps, a class without images, images that differ in size.
+    """
+    for title, fraction in (("validation", validation), ("test", test)):
+        if not 0 < fraction < 1:
+            raise ValueError(
+                f"{title} is the fraction of images held out: expected within (0, 1), got {fraction}"
+            )
+    if preprocess not in PREPROCESSES:
+        raise ValueError(f"unknown preprocess {preprocess!r}; expected one of {', '.join(PREPROCESSES)}")
+    options = Options(
+        image_column=image_column,
+        target_column=target_column,
+        subset=subset,
+        size=_size(size),
+        layout=_layout(layout),
+        class_names=None if class_names is None else _distinct(class_names),
+        cache=None if cache is None else Path(cache),
+    )
+    raw = _check(_read(source, options))
+    notes = raw.notes
+    if raw.test is None:
+        kept, held = raw.task.hold_out(raw.train.targets, test, _TEST_SEED)
+        notes += (
+            f"the source has no test split: {len(held)} of its {len(raw.train)} images, drawn by class, "
+            "are held out as test images",
+        )
+        raw = replace(raw, train=raw.train.take(kept), test=raw.train.take(held))
+    if raw.validation is None:
+        kept, held = raw.task.hold_out(raw.train.targets, validation, seed)
+        raw = replace(raw, train=raw.train.take(kept), validation=raw.train.take(held))
+    assert raw.validation is not None
+    assert raw.test is not None
+    for split, found in raw.splits().items():
+        if not len(found):
+            raise DataError(f"{raw.name}: too few images for a {split} split: a class needs two or more")
+    title = raw.name if name is None else name
+    return RealData(
+        name=title,
+        task=raw.task,
+        train=raw.train,
+        validation=raw.validation,
+        test=raw.test,
+        preprocess=PREPROCESSES[preprocess].fit(raw.train.images),
+        mirror=keeps_class_mirrored(raw.name) if mirror is None else mirror,
+        fingerprint=fingerprint(train=raw.train, validation=raw.validation, test=raw.test),
+        notes=notes,
+    )
+
+
+def keeps_class_mirrored(name: str) -> bool:
+    """Whether mirrored images of a data set of this name keep their class: not where they are digits."""
+    plain = name.lower()
+    return not ("digits" in plain or "svhn" in plain or ("mnist" in plain and "fashion" not in plain))
+
+
+def _read(source: object, options: Options) -> Raw:
+    kind = next((kind for kind in SOURCES if kind.recognises(source)), None)
+    if kind is None:
+        raise _not_understood(source)
+    foreign = sorted(options.given() - kind.takes - {"size"})
+    if foreign:
+        raise ValueError(f"{foreign[0]} means nothing to {_short(kind)}: leave it out")
+    raw = kind.read(source, options)
+    return raw if options.size is None else _scaled(raw, options.size)
+
+
+def _scaled(raw: Raw, size: tuple[int, int]) -> Raw:
+    """``raw`` at ``size``, where its source did not already read it so."""
+    scaled: dict[str, Any] = {
+        split: Split(
+            torch.cat([fit(part, size) for part in torch.split(found.images, 1024)]), found.targets
+        )
+        for split, found in raw.splits().items()
+        if len(found) and found.images.shape[-2:] != size
+    }
+    return replace(raw, **scaled)
+
+
+def _short(kind: Source) -> str:
+    return kind.understands.split(" (")[0]
+
+
+def _not_understood(source: object) -> Exception:
+    understood = "understood are: " + "; ".join(kind.understands for kind in SOURCES)
+    if not isinstance(source, str | os.PathLike):
+        return TypeError(f"cannot load a data set from {type(source).__name__}; {understood}")
+    path = as_path(source)
+    if path is not None and (path / "distilled.json").exists():
+        return DataError(f"{path} holds a distilled set: read it with DistilledData.load, not as real data")
+    if path is not None:
+        what = "folder" if path.is_dir() else "file"
+        return DataError(f"the {what} {path} holds no data set known here; {understood}")
+    text = os.fspath(source)
+    near = difflib.get_close_matches(text.lower(), ["digits", *ALIASES], cutoff=0.5)
+    if near and os.sep not in text:
+        return DataError(f"unknown data set {text!r}: did you mean {' or '.join(near)}? {understood}")
+    return DataError(f"no data set, file or folder {text!r}; {understood}")
+
+
+def _check(raw: Raw) -> Raw:
+    """``raw`` where every split can be used together with the others."""
+    shape = raw.train.images.shape[1:]
+    for split, found in raw.splits().items():
+        where = f"{raw.name}, {split}"
+        if not len(found):
+            raise DataError(f"{where}: no images")
+        check_pixels(found.images, where)
+        if found.images.shape[1:] != shape or found.images.dtype != raw.train.images.dtype:
+            raise DataError(
+                f"{where}: images are {tuple(found.images.shape[1:])} {found.images.dtype}, but the "
+                f"training images {tuple(shape)} {raw.train.images.dtype}: they must agree"
+            )
+        raw.task.check(found.images, found.targets, where)
+    groups = raw.task.groups(raw.train.targets)
+    empty = [title for title, member in zip(groups.names, groups.members, strict=True) if not len(member)]
+    if empty:
+        raise DataError(
+            f"{raw.name}: class {empty[0]!r} has no training images ({len(empty)} of {len(groups)} classes "
+            "have none): add some, or leave the class out"
+        )
+    return raw
+
+
+def _size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or any(not isinstance(side, int) or side < 1 for side in pair):
+        raise ValueError(f"expected size as one or two numbers of pixels, got {size!r}")
+    return pair
+
+
+def _layout(layout: str | None) -> str | None:
+    if layout not in (None, "NCHW", "NHWC"):
+        raise ValueError(f'expected layout "NCHW" or "NHWC", got {layout!r}')
+    return layout
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"expected different class names, got {list(names)}")
+    return tuple(names)

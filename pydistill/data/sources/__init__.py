@@ -1,0 +1,23 @@
+"""The kinds of source a data set can come from, one file each, in the order they are asked."""
+
+from pydistill.data.sources.arrays import Arrays, Npz
+from pydistill.data.sources.base import Options, Raw, Source
+from pydistill.data.sources.digits import Digits
+from pydistill.data.sources.folders import ImageFolder
+from pydistill.data.sources.hub import HubName, LoadedDataset, LocalParquet
+from pydistill.data.sources.idx import IdxFolder
+from pydistill.data.sources.torch_dataset import TorchDataset
+
+SOURCES: tuple[Source, ...] = (
+    Digits(),
+    LoadedDataset(),
+    TorchDataset(),
+    Arrays(),
+    Npz(),
+    IdxFolder(),
+    LocalParquet(),
+    ImageFolder(),
+    HubName(),
+)
+
+__all__ = ["SOURCES", "Options", "Raw", "Source"]

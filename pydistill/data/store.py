@@ -1,0 +1,182 @@
+"""Distilled sets on disk: a JSON file that names a safetensors file by its content. Never pickle.
+
+``distilled.json`` is the root. It holds all but the tensors, the name, size and SHA-256 of the tensor
+file, and a checksum of itself. The tensor file is written first, under a name made from its content, then
+the JSON, then tensor files of earlier sets are removed: at every moment in between the folder holds one
+whole set.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from pydistill.data.distilled import DistilledData, Provenance
+from pydistill.data.preprocess import PREPROCESSES, Preprocess
+from pydistill.errors import DataError, FileFormatError
+from pydistill.files import write_bytes, write_text
+from pydistill.tasks import Classification, Task
+
+FORMAT = "pydistill.distilled"
+VERSION = 1
+ROOT = "distilled.json"
+_PREFIX = "preprocess."
+_TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
+
+
+def save(distilled: DistilledData, folder: Path) -> None:
+    """See :meth:`DistilledData.save`."""
+    content = safetensors.torch.save({**set_tensors(distilled), **preprocess_tensors(distilled.preprocess)})
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"distilled-{digest[:12]}.safetensors"
+    facts = {**describe(distilled), "tensors": {"file": name, "sha256": digest, "bytes": len(content)}}
+    write_bytes(folder / name, content)
+    write_text(folder / ROOT, json.dumps(sealed(facts), indent=2, allow_nan=False) + "\n")
+    for old in folder.glob("distilled-*.safetensors"):
+        if old.name != name:
+            with contextlib.suppress(OSError):  # a left-over costs space, not correctness
+                old.unlink()
+
+
+def load(folder: Path) -> DistilledData:
+    """See :meth:`DistilledData.load`."""
+    root = folder / ROOT
+    facts = unsealed(_read(root, f"there is no distilled set in {folder}: it holds no {ROOT}"), root)
+    with reporting(root):
+        name, digest, size = (facts["tensors"][key] for key in ("file", "sha256", "bytes"))
+        if Path(name).name != name:
+            raise ValueError(f"the tensor file must lie beside it, found {name!r}")
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise FileFormatError(
+            f"{folder / name}, named by {ROOT}, cannot be read: {error.strerror}"
+        ) from error
+    if len(content) != size or hashlib.sha256(content).hexdigest() != digest:
+        raise FileFormatError(
+            f"{folder / name} is not what {ROOT} names: {size} bytes of SHA-256 {digest[:12]}... expected, "
+            f"{len(content)} bytes of {hashlib.sha256(content).hexdigest()[:12]}... found; get the set anew"
+        )
+    with reporting(folder / name):
+        return assemble(facts, safetensors.torch.load(content))
+
+
+def set_tensors(distilled: DistilledData) -> dict[str, Tensor]:
+    """Images and targets as they are stored."""
+    return {
+        "images": distilled.images.detach().cpu().contiguous(),
+        "targets": distilled.targets.detach().cpu().contiguous(),
+    }
+
+
+def preprocess_tensors(preprocess: Preprocess) -> dict[str, Tensor]:
+    """The preprocessing as it is stored beside the set's own tensors."""
+    return {
+        f"{_PREFIX}{key}": value.detach().cpu().contiguous() for key, value in preprocess.tensors().items()
+    }
+
+
+def describe(distilled: DistilledData) -> dict[str, Any]:
+    """All but the tensors, as JSON holds it."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "task": {"name": distilled.task.name, "class_names": list(distilled.task.class_names)},
+        "images": list(distilled.images.shape),
+        "targets": list(distilled.targets.shape),
+        "preprocess": distilled.preprocess.name,
+        "augment": distilled.augment,
+        "learning_rate": distilled.learning_rate,
+        "provenance": dataclasses.asdict(distilled.provenance),
+    }
+
+
+def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> DistilledData:
+    """The inverse of :func:`describe` and the tensors; called under :func:`reporting`."""
+    own = {key: value for key, value in tensors.items() if not key.startswith(_PREFIX)}
+    if set(own) != {"images", "targets"}:
+        raise ValueError(f"expected tensors images and targets, found {sorted(own)}")
+    for key, value in own.items():
+        if list(value.shape) != facts[key]:
+            raise ValueError(f"expected {key} of shape {facts[key]}, found {list(value.shape)}")
+    rest = {key.removeprefix(_PREFIX): value for key, value in tensors.items() if key.startswith(_PREFIX)}
+    task, augment, rate = facts["task"], facts["augment"], facts["learning_rate"]
+    if not isinstance(augment, str) or not (rate is None or isinstance(rate, int | float)):
+        raise ValueError(
+            f"expected a text as augment and a number as learning_rate, found {augment!r}, {rate!r}"
+        )
+    return DistilledData(
+        images=own["images"],
+        targets=own["targets"],
+        task=_known(_TASKS, task["name"], "task")(tuple(task["class_names"])),
+        preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(rest),
+        augment=augment,
+        learning_rate=rate,
+        provenance=Provenance(**facts["provenance"]),
+    )
+
+
+def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """``facts`` and a checksum of them."""
+    return {**facts, "checksum": _checksum(facts)}
+
+
+def unsealed(text: bytes, where: Path) -> dict[str, Any]:
+    """The facts in ``text``, checked for format, version and checksum.
+
+    Raises:
+        FileFormatError: They are not what :func:`sealed` made, or of a version unknown here.
+    """
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{where} is truncated or no JSON: {error}") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise FileFormatError(f"{where} does not describe a distilled set: its format is not {FORMAT!r}")
+    if facts.get("version") != VERSION:
+        raise FileFormatError(
+            f"{where} has version {facts.get('version')!r}, pydistill here reads {VERSION}: upgrade it"
+        )
+    if facts.pop("checksum", None) != _checksum(facts):
+        raise FileFormatError(
+            f"{where} was altered after it was written: its checksum does not fit its content"
+        )
+    return facts
+
+
+@contextlib.contextmanager
+def reporting(where: Path) -> Iterator[None]:
+    """Turn whatever a malformed file leads to into a :class:`FileFormatError` that names it."""
+    try:
+        yield
+    except (SafetensorError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise FileFormatError(f"{where} holds no usable distilled set: {reason}") from error
+
+
+def _read(path: Path, missing: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(missing) from error
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _checksum(facts: Mapping[str, Any]) -> str:
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _known(registry: Mapping[str, Any], name: object, what: str) -> Any:
+    if name not in registry:
+        raise ValueError(f"unknown {what} {name!r}; known are {', '.join(registry)}")
+    return registry[str(name)]
