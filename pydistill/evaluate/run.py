@@ -1,0 +1,299 @@
+"""Evaluating a distilled set: train on it, on random real images and on everything, score each once."""
+
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pydistill import nets, seeds
+from pydistill.data.distilled import DistilledData
+from pydistill.data.preprocess import as_unit
+from pydistill.data.real import RealData
+from pydistill.evaluate.machine import Meter, describe
+from pydistill.evaluate.protocol import STORED, Protocol, named
+from pydistill.evaluate.report import Report, Run, Source, TrainingSet
+from pydistill.evaluate.samples import Samples, SplitSamples, TensorSamples
+from pydistill.evaluate.scoring import score
+from pydistill.evaluate.train import Execution, Lesson, Moment, Trained, Training, train
+from pydistill.events import Event, Progress
+from pydistill.pictures import grid
+from pydistill.problem import resolve_device
+from pydistill.tasks import Draw
+
+_SHOWN_CLASSES = 20
+_SHOWN_COLUMNS = 10
+_EVENTS_A_NETWORK = 20
+
+
+def evaluate(
+    distilled: DistilledData,
+    data: RealData,
+    protocol: Protocol | str = "quick",
+    *,
+    device: str = "auto",
+    allow_other_data: bool = False,
+    execution: Execution = "auto",
+    on_event: Callable[[Event], None] | None = None,
+) -> Report:
+    """Train networks from scratch on a distilled set and on its baselines, and score each network once.
+
+    Baselines: random selections of as many real images a class, and the whole training data. Every network
+    is trained for the same number of steps by the same protocol, on images preprocessed as the distilled
+    set's were, and scored after its last step; nothing is chosen by a score. Networks of the same number
+    start from the same weights on every set.
+
+    Args:
+        distilled: What to evaluate.
+        data: The real data that it was distilled from.
+        protocol: How, or the name of one of :data:`~pydistill.evaluate.protocol.PROTOCOLS`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        allow_other_data: Take real data of another fingerprint than the set was distilled from.
+        execution: How networks are trained: one by one, stacked, or whichever is faster.
+        on_event: Told of :class:`~pydistill.events.Progress`.
+
+    Raises:
+        ValueError: The set does not fit the data, or an argument is wrong; the message says which.
+        TypeError: ``protocol`` is neither a protocol nor a name.
+        DivergenceError: A network's training diverged.
+    """
+    if isinstance(protocol, str):
+        protocol = named(protocol)
+    if not isinstance(protocol, Protocol):
+        raise TypeError(f"protocol must be a Protocol or a name, got {type(protocol).__name__}")
+    _require_match(distilled, data, allow_other_data)
+    data = dataclasses.replace(data, preprocess=distilled.preprocess)
+    where = resolve_device(device)
+    with Meter(where) as meter:
+        bench = _Bench(distilled, data, protocol, where, execution, on_event)
+        sets = bench.sets()
+        runs = [
+            run
+            for architecture in protocol.architectures
+            for candidates in _by_source(sets)
+            for run in bench.run(architecture, candidates)
+        ]
+    return Report(
+        data=data.name,
+        task=data.task.name,
+        metric=data.task.metric,
+        runs=tuple(runs),
+        sets={each.source: each.facts for each in reversed(sets)},
+        steps=bench.training.steps,
+        augment=bench.augment,
+        protocol=protocol.record(),
+        provenance=dataclasses.asdict(distilled.provenance),
+        machine=describe(where),
+        seconds=meter.seconds,
+        peak_memory=meter.peak_memory,
+        notes=_notes(distilled, data, protocol, {each.source: each.facts for each in sets}),
+        pictures=_pictures(distilled, data, bench.draws[:1]),
+    )
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A set to train on: what it is, and how many networks it gets."""
+
+    source: Source
+    draw: int
+    samples: Samples
+    repeats: int
+    facts: TrainingSet
+
+
+class _Bench:
+    """What all networks of one evaluation share."""
+
+    def __init__(
+        self,
+        distilled: DistilledData,
+        data: RealData,
+        protocol: Protocol,
+        device: torch.device,
+        execution: Execution,
+        on_event: Callable[[Event], None] | None,
+    ) -> None:
+        self.distilled, self.data, self.protocol = distilled, data, protocol
+        self.device, self.execution, self.on_event = device, execution, on_event
+        self.augment = distilled.augment if protocol.augment == STORED else protocol.augment
+        self.split = data.validation if protocol.split == "validation" else data.test
+        self.training = Training(
+            steps=protocol.steps(len(distilled)),
+            batch_size=protocol.batch_size,
+            optimiser=protocol.make_optimiser(),
+            learning_rate=protocol.learning_rate,
+            schedule=protocol.schedule,
+        )
+        groups = data.task.groups(data.train.targets)
+        self.draws = [
+            groups.draw(
+                distilled.provenance.ipc, seeds.generator(protocol.seed, "random", at), strict=False
+            )
+            for at in range(protocol.random_draws)
+        ]
+
+    def sets(self) -> list[_Candidate]:
+        """The distilled set, the random selections, the whole data."""
+        distilled, data, protocol = self.distilled, self.data, self.protocol
+        rate = protocol.learning_rate if distilled.learning_rate is None else distilled.learning_rate
+        soft = distilled.targets.is_floating_point()
+        nbytes = distilled.nbytes["total"] - distilled.nbytes["preprocess"]
+        images, targets = distilled.views()
+        facts = TrainingSet(len(images), nbytes, rate, soft)
+        samples = TensorSamples(images, targets, self.device)
+        found = [_Candidate("distilled", 0, samples, protocol.repeats, facts)]
+        for at, draw in enumerate(self.draws):
+            images, targets = data.inputs(data.train, draw.indices), data.train.targets[draw.indices]
+            facts = TrainingSet(len(images), images.nbytes + targets.nbytes, protocol.learning_rate)
+            samples = TensorSamples(images, targets, self.device)
+            found.append(_Candidate("random", at, samples, protocol.random_repeats, facts))
+        if protocol.whole:
+            train = data.train
+            nbytes = train.images.nbytes + train.targets.nbytes
+            facts = TrainingSet(len(train), nbytes, protocol.learning_rate)
+            whole = SplitSamples(data, train, self.device)
+            found.append(_Candidate("whole", 0, whole, protocol.repeats, facts))
+        return found
+
+    def run(self, architecture: str, candidates: Sequence[_Candidate]) -> list[Run]:
+        """Train on sets of one source and score."""
+        plan = [(each, repeat) for each in candidates for repeat in range(each.repeats)]
+        lessons = [
+            Lesson(
+                each.samples,
+                seeds.derive(self.protocol.seed, "network", repeat),
+                self.augment,
+                each.facts.learning_rate,
+            )
+            for each, repeat in plan
+        ]
+        source = candidates[0].source
+        trained = train(
+            architecture,
+            lessons,
+            self.data.task,
+            self.training,
+            device=self.device,
+            execution=self.execution,
+            watch=self._watch(architecture, source, len(lessons)),
+        )
+        network = nets.build(
+            architecture, self.data.shape, self.data.task.outputs, torch.Generator(), self.device
+        )
+        runs = []
+        for done, ((each, repeat), result) in enumerate(zip(plan, trained, strict=True), 1):
+            value = self._score(network, result)
+            measured = (value, result.loss, result.seconds, result.execution)
+            runs.append(Run(architecture, source, each.draw, repeat, *measured))
+            self._tell(f"score {source}", done, len(plan), f"{architecture} {100 * value:.1f} %")
+        return runs
+
+    def _score(self, network: nets.Network, trained: Trained) -> float:
+        network.load_state_dict({**trained.parameters, **trained.buffers})
+        return score(network, self.data, self.split, self.device)
+
+    def _watch(self, architecture: str, source: str, networks: int) -> Callable[[Moment], None] | None:
+        if self.on_event is None:
+            return None
+        finished, every = 0, max(1, self.training.steps // _EVENTS_A_NETWORK)
+
+        def watch(moment: Moment) -> None:
+            nonlocal finished
+            count, last = len(moment.lessons), moment.step == moment.steps
+            if last or moment.step % every == 0:
+                done = finished * moment.steps + moment.step * count
+                loss = float(moment.losses.mean())
+                self._tell(
+                    f"train {source}", done, networks * moment.steps, f"{architecture} loss {loss:.3f}"
+                )
+            finished += count if last else 0
+
+        return watch
+
+    def _tell(self, stage: str, done: int, total: int, detail: str) -> None:
+        if self.on_event is not None:
+            self.on_event(Progress(stage, done, total, detail))
+
+
+def _by_source(sets: Sequence[_Candidate]) -> list[list[_Candidate]]:
+    found: dict[str, list[_Candidate]] = {}
+    for each in sets:
+        found.setdefault(each.source, []).append(each)
+    return list(found.values())
+
+
+def _require_match(distilled: DistilledData, data: RealData, allow_other_data: bool) -> None:
+    theirs, ours = distilled.task, data.task
+    if (theirs.name, theirs.class_names) != (ours.name, ours.class_names):
+        raise ValueError(
+            f"the distilled set is for {theirs.name} with {len(theirs.class_names)} classes "
+            f"({_few(theirs.class_names)}), the data {data.name!r} for {ours.name} with "
+            f"{len(ours.class_names)} ({_few(ours.class_names)})"
+        )
+    if distilled.shape != data.shape:
+        raise ValueError(
+            f"the distilled set has images of shape {distilled.shape}, the data {data.name!r} {data.shape}"
+        )
+    made = distilled.provenance
+    if made.fingerprint != data.fingerprint and not allow_other_data:
+        raise ValueError(
+            f"the set was distilled from {made.data!r} with fingerprint {made.fingerprint[:12]}, but "
+            f"{data.name!r} has {data.fingerprint[:12]}: load the same data with the same validation "
+            "fraction and seed, or pass allow_other_data=True"
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _notes(
+    distilled: DistilledData, data: RealData, protocol: Protocol, sets: dict[Source, TrainingSet]
+) -> tuple[str, ...]:
+    own, made = sets["distilled"], distilled.provenance
+    notes = [
+        "Every network was scored once, after its last step. No step, rate or network was chosen by score.",
+        "Every set was trained on for the same number of steps, with the same batch size, augmentation "
+        "and preprocessing. Whole data is often trained for longer elsewhere and then scores higher.",
+        "Intervals cover the networks' seeds and the random draws. They do not cover how another seed of "
+        "the distillation would have turned out.",
+    ]
+    if protocol.split == "validation":
+        notes.append("Scores are on the validation split, which was held out of the training images.")
+    if distilled.learning_rate is not None:
+        notes.append(
+            f"The distilled set was trained on at the learning rate it has learned, {own.learning_rate:g}; "
+            f"the other sets at {protocol.learning_rate:g}."
+        )
+    if own.soft:
+        notes.append("The distilled set has soft targets, the other sets class labels.")
+    if "random" in sets and own.nbytes > sets["random"].nbytes:
+        notes.append(
+            f"The distilled set takes {own.nbytes:,} bytes, a random selection of as many images "
+            f"{sets['random'].nbytes:,}, both as float32 pixels with their targets."
+        )
+    if "random" in sets and sets["random"].images != own.images:
+        notes.append(
+            f"Networks saw {own.images} distilled images but {sets['random'].images} random ones: "
+            "one stored image decodes into several, or a class has too few."
+        )
+    if made.fingerprint != data.fingerprint:
+        notes.append(f"The set was distilled from other data ({made.data}) than it was evaluated on.")
+    return tuple(notes)
+
+
+def _pictures(distilled: DistilledData, data: RealData, draws: Sequence[Draw]) -> dict[str, bytes]:
+    names = data.task.class_names[:_SHOWN_CLASSES]
+    pixels, classes = distilled.pixels(), distilled.classes
+    found = {"distilled": [(name, pixels[classes == at]) for at, name in enumerate(names)]}
+    for draw in draws:
+        pixels = as_unit(data.train.images[draw.indices])
+        found["random"] = [(name, pixels[draw.groups == at]) for at, name in enumerate(names)]
+    pictures = {}
+    for source, rows in found.items():
+        file = io.BytesIO()
+        grid(rows, columns=_SHOWN_COLUMNS).save(file, format="PNG")
+        pictures[source] = file.getvalue()
+    return pictures

@@ -1,0 +1,110 @@
+"""What a network is trained on: images and targets by index, from a tensor or from a real split."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from pydistill.data.real import RealData, Split
+
+
+class Samples(ABC):
+    """Training examples, ready as network input, had by index."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+
+    @abstractmethod
+    def batch(self, indices: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Images (M, C, H, W), channels_last, and their targets, both on the device that trains.
+
+        Args:
+            indices: (M,) int64 on the CPU; None for all, in their order.
+        """
+
+    @property
+    @abstractmethod
+    def signature(self) -> tuple[object, ...]:
+        """What two sets must share to be trained on side by side: size, and shape and type of a target."""
+
+
+class TensorSamples(Samples):
+    """Images and targets in two tensors, moved to the device once.
+
+    Args:
+        images: (N, C, H, W) network input.
+        targets: (N, ...) as the task defines them, hard or soft.
+        device: Where the network is.
+        dtype: What the network computes in.
+
+    Raises:
+        ValueError: There is no image, or not one target an image.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if images.ndim != 4 or not len(images):
+            raise ValueError(f"expected images (N, C, H, W), at least one, got {tuple(images.shape)}")
+        if len(images) != len(targets):
+            raise ValueError(f"expected one target an image, got {len(images)} and {len(targets)}")
+        self._images = images.detach().to(device, dtype, memory_format=torch.channels_last)
+        targets = targets.detach().to(device)
+        self._targets = targets.to(dtype) if targets.is_floating_point() else targets
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        channels, height, width = self._images.shape[1:]
+        return channels, height, width
+
+    def batch(self, indices: Tensor | None) -> tuple[Tensor, Tensor]:
+        if indices is None:
+            return self._images, self._targets
+        indices = indices.to(self._images.device)
+        return self._images[indices], self._targets[indices]
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        return len(self), tuple(self._targets.shape[1:]), self._targets.dtype
+
+
+class SplitSamples(Samples):
+    """A split of a real data set, preprocessed batch by batch, so that it stays as small as its pixels."""
+
+    def __init__(
+        self,
+        data: RealData,
+        split: Split,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._data, self._split, self._device, self._dtype = data, split, device, dtype
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self._data.shape
+
+    def batch(self, indices: Tensor | None) -> tuple[Tensor, Tensor]:
+        chosen = slice(None) if indices is None else indices
+        images = self._data.inputs(self._split, chosen, self._device, self._dtype)
+        return images, self._split.targets[chosen].to(self._device)
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        targets = self._split.targets
+        return len(self), tuple(targets.shape[1:]), targets.dtype

@@ -1,0 +1,351 @@
+"""Training networks from scratch: one or many, each on its own set, each from its own seed.
+
+A network's result depends on its own lesson and not on which networks are trained beside it, beyond
+rounding: initial weights, order of images and augmentation each have a generator of their own, derived
+from the lesson's seed. Networks of one architecture are trained one after the other, or as an ensemble:
+their parameters stacked, one vectorised step for all (``torch.func.vmap``). The ensemble saves the fixed
+cost of a step and is chosen where that is most of it; :func:`choose` says by which rule.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pydistill import nets, seeds
+from pydistill.augment import Augmentation, Parameters
+from pydistill.errors import DivergenceError
+from pydistill.evaluate.samples import Samples
+from pydistill.evaluate.schedules import SCHEDULES
+from pydistill.optim import Optimiser, Rate, Sgd, Tensors
+from pydistill.tasks import Task
+
+Execution = Literal["auto", "loop", "ensemble"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Attributes:
+        steps: Steps of the optimiser.
+        batch_size: Images a step; a smaller set is taken whole, the last batch of an epoch may be smaller.
+        optimiser: The rule that moves the parameters.
+        learning_rate: The first rate, unless a lesson has its own.
+        schedule: A name of :data:`~pydistill.evaluate.schedules.SCHEDULES`.
+    """
+
+    steps: int
+    batch_size: int = 256
+    optimiser: Optimiser = field(default_factory=lambda: Sgd(momentum=0.9, weight_decay=5e-4))
+    learning_rate: float = 0.01
+    schedule: str = "step"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One network to train.
+
+    Attributes:
+        samples: What it is trained on.
+        seed: Its initial weights, order of images and augmentation derive from it.
+        augment: A description that :meth:`pydistill.augment.Augmentation.parse` takes.
+        learning_rate: Replaces the training's first rate.
+        start: Initial parameters and buffers by name, to go on from instead of fresh ones; they are copied.
+    """
+
+    samples: Samples
+    seed: int
+    augment: str = "none"
+    learning_rate: float | None = None
+    start: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+        parameters: By name.
+        buffers: By name, for example the running statistics of batch normalisation.
+        loss: Training loss of the last batch, before the last step.
+        seconds: Wall time; that of an ensemble is shared out evenly.
+        execution: ``loop`` or ``ensemble``.
+    """
+
+    parameters: Tensors
+    buffers: Tensors
+    loss: float
+    seconds: float
+    execution: str
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands after a step; what it holds changes with the next one, so copy what you keep.
+
+    Attributes:
+        lessons: Positions of the lessons that are trained together.
+        step: Steps done.
+        steps: Steps in all.
+        epoch: Passes over the set completed.
+        ends_epoch: Whether this step completed one.
+        losses: (E,) training losses, one a lesson, before the step.
+    """
+
+    lessons: tuple[int, ...]
+    step: int
+    steps: int
+    epoch: int
+    ends_epoch: bool
+    losses: Tensor
+    _parameters: Tensors
+    _stacked: bool
+
+    def parameters(self, lesson: int) -> Tensors:
+        """The parameters of one of :attr:`lessons`, as views."""
+        if not self._stacked:
+            return {name: value.detach() for name, value in self._parameters.items()}
+        at = self.lessons.index(lesson)
+        return {name: value.detach()[at] for name, value in self._parameters.items()}
+
+
+Watch = Callable[[Moment], None]
+
+
+def train(
+    architecture: str,
+    lessons: Sequence[Lesson],
+    task: Task,
+    training: Training,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    execution: Execution = "auto",
+    watch: Watch | None = None,
+) -> list[Trained]:
+    """Train one network a lesson.
+
+    Args:
+        architecture: What :func:`pydistill.nets.build` takes.
+        lessons: One a network. Those whose sets have the same size and augmentation may share an ensemble.
+        task: Gives the loss and the number of outputs.
+        training: How.
+        device: Where; the lessons' samples must come on it.
+        dtype: What to compute in.
+        execution: ``loop``, ``ensemble``, or ``auto``: whichever :func:`choose` finds faster.
+        watch: Called after every step.
+
+    Returns:
+        One result a lesson, in their order.
+
+    Raises:
+        ValueError: A setting is out of range or unknown, or an ensemble was asked for and the network has
+            buffers (batch normalisation), which only the loop keeps.
+        DivergenceError: A network's loss or parameters are no longer finite.
+    """
+    _check(training, execution)
+    results: dict[int, Trained] = {}
+    for together in _groups(lessons):
+        run = _Run(architecture, task, training, torch.device(device), dtype, watch)
+        first = run.build(lessons[together[0]])
+        mode = choose(first, lessons[together[0]], training, len(together), run.device)
+        if execution != "auto":
+            mode = execution
+        if mode == "ensemble" and next(first.buffers(), None) is not None:
+            raise ValueError(f"{architecture} has buffers, which an ensemble does not keep: use the loop")
+        size = _LARGEST_ENSEMBLE if mode == "ensemble" else 1
+        for start in range(0, len(together), size):
+            part = together[start : start + size]
+            trained = (run.ensemble if mode == "ensemble" else run.loop)(part, lessons)
+            results.update(zip(part, trained, strict=True))
+    return [results[at] for at in range(len(lessons))]
+
+
+_LARGEST_ENSEMBLE = 16
+"""Most networks stacked at once: bounds memory; by then the fixed cost of a step is shared well enough."""
+
+
+def choose(
+    network: nets.Network, lesson: Lesson, training: Training, networks: int, device: torch.device
+) -> Literal["loop", "ensemble"]:
+    """Which execution is faster."""
+    return "loop"
+
+
+def _check(training: Training, execution: str) -> None:
+    for name in ("steps", "batch_size"):
+        if getattr(training, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(training, name)}")
+    if not training.learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0, got {training.learning_rate}")
+    if training.schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {training.schedule!r}")
+    if execution not in ("auto", "loop", "ensemble"):
+        raise ValueError(f"execution must be auto, loop or ensemble; got {execution!r}")
+
+
+def _groups(lessons: Sequence[Lesson]) -> list[list[int]]:
+    """Positions of lessons that can share an ensemble."""
+    found: dict[tuple[object, ...], list[int]] = {}
+    for at, lesson in enumerate(lessons):
+        key = (*lesson.samples.signature, lesson.samples.shape, lesson.augment)
+        found.setdefault(key, []).append(at)
+    return list(found.values())
+
+
+def _batches(lesson: Lesson, batch_size: int) -> Iterator[tuple[Tensor | None, bool]]:
+    """Endless (indices, ends an epoch); a set that fits into a batch is taken whole (None)."""
+    total = len(lesson.samples)
+    while total <= batch_size:
+        yield None, True
+    generator = seeds.generator(lesson.seed, "order of images")
+    while True:
+        order = torch.randperm(total, generator=generator)
+        for start in range(0, total, batch_size):
+            yield order[start : start + batch_size], start + batch_size >= total
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is common to all networks of one call."""
+
+    architecture: str
+    task: Task
+    training: Training
+    device: torch.device
+    dtype: torch.dtype
+    watch: Watch | None
+
+    def build(self, lesson: Lesson) -> nets.Network:
+        network = nets.build(
+            self.architecture,
+            lesson.samples.shape,
+            self.task.outputs,
+            seeds.generator(lesson.seed, "initial weights"),
+            device=self.device,
+            dtype=self.dtype,
+        )
+        if lesson.start is not None:
+            network.load_state_dict(dict(lesson.start))
+        return network.train()
+
+    def rate(self, lesson: Lesson, step: int) -> float:
+        first = self.training.learning_rate if lesson.learning_rate is None else lesson.learning_rate
+        return first * SCHEDULES[self.training.schedule](step, self.training.steps)
+
+    def loop(self, part: list[int], lessons: Sequence[Lesson]) -> list[Trained]:
+        """One network, its modules called directly."""
+        (at,) = part
+        lesson, training, begun = lessons[at], self.training, time.perf_counter()
+        network = self.build(lesson)
+        parameters: Tensors = dict(network.named_parameters())
+        values, state = list(parameters.values()), training.optimiser.init(parameters)
+        batches, views = _batches(lesson, training.batch_size), _Views([lesson])
+        loss, epoch = torch.zeros((), device=self.device), 0
+        for step in range(training.steps):
+            indices, ends = next(batches)
+            images, targets = lesson.samples.batch(indices)
+            loss = self.task.loss(network(views.apply(images)), targets)
+            gradients = dict(zip(parameters, torch.autograd.grad(loss, values), strict=True))
+            training.optimiser.update_(parameters, gradients, state, self.rate(lesson, step))
+            epoch += ends
+            if self.watch is not None:
+                losses = loss.detach()[None]
+                self.watch(Moment((at,), step + 1, training.steps, epoch, ends, losses, parameters, False))
+        done = {name: value.detach() for name, value in parameters.items()}
+        self._require_finite(lesson, float(loss.detach()), done)
+        buffers = dict(network.named_buffers())
+        return [Trained(done, buffers, float(loss.detach()), time.perf_counter() - begun, "loop")]
+
+    def ensemble(self, part: list[int], lessons: Sequence[Lesson]) -> list[Trained]:
+        """Several networks, parameters stacked along a new first axis, one vectorised step for all."""
+        members, training, begun = [lessons[at] for at in part], self.training, time.perf_counter()
+        networks = [self.build(lesson) for lesson in members]
+        base = networks[0]
+        parameters = {
+            name: value.requires_grad_() for name, value in nets.stack(networks).parameters.items()
+        }
+        losses_of = torch.func.vmap(partial(self._loss, base))
+        values, state = list(parameters.values()), training.optimiser.init(parameters)
+        streams = [_batches(lesson, training.batch_size) for lesson in members]
+        views, feed = _Views(members), _Feed(members)
+        losses, epoch = torch.zeros(len(members), device=self.device), 0
+        for step in range(training.steps):
+            picks = [next(stream) for stream in streams]
+            images, targets = feed.batch([indices for indices, _ in picks])
+            images = views.apply(images.flatten(0, 1)).view(images.shape)
+            losses = losses_of(parameters, images, targets)
+            gradients = dict(zip(parameters, torch.autograd.grad(losses.sum(), values), strict=True))
+            training.optimiser.update_(parameters, gradients, state, self._rates(members, step))
+            epoch += picks[0][1]
+            if self.watch is not None:
+                here = (tuple(part), step + 1, training.steps, epoch, picks[0][1], losses.detach())
+                self.watch(Moment(*here, parameters, True))
+        seconds = (time.perf_counter() - begun) / len(members)
+        results = []
+        for at, lesson in enumerate(members):
+            done = {name: value.detach()[at].clone() for name, value in parameters.items()}
+            self._require_finite(lesson, float(losses[at].detach()), done)
+            results.append(Trained(done, {}, float(losses[at].detach()), seconds, "ensemble"))
+        return results
+
+    def _loss(self, base: nn.Module, weights: Tensors, images: Tensor, targets: Tensor) -> Tensor:
+        return self.task.loss(torch.func.functional_call(base, weights, (images,)), targets)
+
+    def _rates(self, members: Sequence[Lesson], step: int) -> Rate:
+        rates = [self.rate(lesson, step) for lesson in members]
+        if len(set(rates)) == 1:
+            return rates[0]
+        return torch.tensor(rates, dtype=self.dtype, device=self.device)
+
+    def _require_finite(self, lesson: Lesson, loss: float, parameters: Tensors) -> None:
+        finite = all(bool(value.isfinite().all()) for value in parameters.values())
+        if not (math.isfinite(loss) and finite):
+            raise DivergenceError(
+                f"training {self.architecture} (seed {lesson.seed}, first learning rate "
+                f"{self.rate(lesson, 0):g}) ended with loss {loss}: a smaller learning rate may help"
+            )
+
+
+class _Feed:
+    """Batches of several lessons, stacked (E, M, ...); whole sets are stacked once."""
+
+    def __init__(self, members: Sequence[Lesson]) -> None:
+        self._members = members
+        self._whole: tuple[Tensor, Tensor] | None = None
+
+    def batch(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+        if indices[0] is not None:
+            return self._stack(indices)
+        if self._whole is None:
+            self._whole = self._stack(indices)
+        return self._whole
+
+    def _stack(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+        pairs = [lesson.samples.batch(each) for lesson, each in zip(self._members, indices, strict=True)]
+        return torch.stack([images for images, _ in pairs]), torch.stack([targets for _, targets in pairs])
+
+
+class _Views:
+    """The lessons' augmentation: each lesson draws for its own images, from its own generator."""
+
+    def __init__(self, members: Sequence[Lesson]) -> None:
+        self._augmentation = Augmentation.parse(members[0].augment)
+        self._generators = [seeds.generator(lesson.seed, "augmentation") for lesson in members]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """(E * M, C, H, W), the first M of the first lesson, and so on."""
+        if not self._augmentation.transforms:
+            return images
+        each, size = len(images) // len(self._generators), (images.shape[2], images.shape[3])
+        drawn = [
+            self._augmentation.sample(each, generator, together=True, size=size).values
+            for generator in self._generators
+        ]
+        return self._augmentation.apply(images, Parameters(torch.cat(drawn), size))
