@@ -102,17 +102,18 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
     probable class. ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class names;
     pandas gives nested arrays. The file's metadata, under ``pydistill``, hold the rest: augmentation,
     learning rate, preprocessing, provenance. A whitening matrix is too large for that and goes to
-    ``<path>.preprocess.safetensors``, which must travel with the file.
+    ``preprocess-<content>.safetensors`` in the same folder, which must travel with the file.
 
     Raises:
         OutputError: A file could not be written; one that stood there before is untouched.
     """
     preprocess = safetensors.torch.save(preprocess_tensors(distilled.preprocess))
-    beside = _beside(path) if len(preprocess) > _LARGEST_INLINE else None
+    digest = hashlib.sha256(preprocess).hexdigest()
+    inline = len(preprocess) <= _LARGEST_INLINE
     facts = {
         **describe(distilled),
-        "preprocess_sha256": hashlib.sha256(preprocess).hexdigest(),
-        "preprocess_content": None if beside else base64.b64encode(preprocess).decode(),
+        "preprocess_sha256": digest,
+        "preprocess_content": base64.b64encode(preprocess).decode() if inline else None,
         "rows_sha256": _rows_digest(distilled.images, distilled.targets),
     }
     columns: dict[str, pa.Array] = {
@@ -127,8 +128,8 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
             b"huggingface": json.dumps(_features(distilled)).encode(),
         }
     )
-    if beside:
-        write_bytes(beside, preprocess)
+    if not inline:
+        write_bytes(_beside(path, digest), preprocess)
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
@@ -157,20 +158,20 @@ def from_parquet(path: Path) -> DistilledData:
 
 
 def _preprocess_content(facts: dict[str, Any], path: Path) -> bytes:
-    inline = facts["preprocess_content"]
+    inline, digest = facts["preprocess_content"], facts["preprocess_sha256"]
+    beside = _beside(path, digest)
     try:
-        content = base64.b64decode(inline) if inline is not None else _beside(path).read_bytes()
+        content = base64.b64decode(inline) if inline is not None else beside.read_bytes()
     except OSError as error:
-        raise ValueError(
-            f"{_beside(path)}, which belongs to it, cannot be read: {error.strerror}"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != facts["preprocess_sha256"]:
-        raise ValueError(f"{_beside(path)} is not the file written with it")
+        raise ValueError(f"{beside}, which belongs to it, cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(f"{beside} is not the file written with it")
     return content
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.preprocess.safetensors")
+def _beside(path: Path, digest: str) -> Path:
+    """Named by content, so that exports into one folder share it and none replaces another's."""
+    return path.with_name(f"preprocess-{digest[:12]}.safetensors")
 
 
 def _rows_digest(images: Tensor, targets: Tensor) -> str:

@@ -140,13 +140,11 @@ def _read(source: object, options: Options) -> Raw:
 
 def _scaled(raw: Raw, size: tuple[int, int]) -> Raw:
     """``raw`` at ``size``, where its source did not already read it so."""
-    scaled: dict[str, Any] = {
-        split: Split(
-            torch.cat([fit(part, size) for part in torch.split(found.images, 1024)]), found.targets
-        )
-        for split, found in raw.splits().items()
-        if len(found) and found.images.shape[-2:] != size
-    }
+    scaled: dict[str, Any] = {}
+    for split, found in raw.splits().items():
+        if len(found) and found.images.shape[-2:] != size:
+            parts = [fit(part, size) for part in torch.split(found.images, 1024)]
+            scaled[split] = Split(torch.cat(parts), found.targets)
     return replace(raw, **scaled)
 
 

@@ -66,7 +66,7 @@ class Npz(Source):
         path = as_path(source)
         assert path is not None
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} cannot be read as an .npz file: {error}") from error

@@ -27,7 +27,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 )
 """Short names for data sets of the field that lie on the hub."""
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SPLITS: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
     "validation": ("validation", "valid", "val", "dev"),

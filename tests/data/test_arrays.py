@@ -1,0 +1,138 @@
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pydistill.data import load_data
+from pydistill.errors import DataError
+
+
+def images(count: int = 20, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 4, 5, 3), dtype=np.uint8)
+
+
+LABELS = np.arange(20) % 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+    ],
+)
+def test_npz_files(tmp_path: Path, names: tuple[str, ...]) -> None:
+    arrays = dict(zip(names, (images(), LABELS, images(8, 1), LABELS[:8]), strict=True))
+    np.savez(tmp_path / "set.npz", **arrays)
+    data = load_data(tmp_path / "set.npz")
+    assert data.name == "set"
+    assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 8)
+    assert np.array_equal(data.test.images.numpy(), images(8, 1).transpose(0, 3, 1, 2))
+    assert data.train.images.dtype == torch.uint8
+
+
+def test_a_validation_split_of_its_own_is_used() -> None:
+    arrays = {"x_train": images(), "y_train": LABELS, "x_test": images(8, 1), "y_test": LABELS[:8]}
+    data = load_data({**arrays, "x_val": images(6, 2), "y_val": LABELS[:6]})
+    assert (len(data.train), len(data.validation), len(data.test)) == (20, 6, 8)
+    assert np.array_equal(data.validation.images.numpy(), images(6, 2).transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("names", [("images", "labels"), ("x", "y"), ("images", "targets")])
+def test_one_pair_of_arrays_is_split(names: tuple[str, str]) -> None:
+    data = load_data({names[0]: images(), names[1]: LABELS})
+    assert (len(data.train), len(data.validation), len(data.test)) == (14, 2, 4)
+    assert "no test split" in data.notes[0]
+
+
+def test_tuples_and_tensors_are_the_same_as_names() -> None:
+    train, test = (images(), LABELS), (images(8, 1), LABELS[:8])
+    named = load_data({"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]})
+    tensors = tuple(torch.from_numpy(part) for part in (*train, *test))
+    for source in ((*train, *test), (train, test), tensors):
+        assert load_data(source).fingerprint == named.fingerprint
+    assert load_data(train).fingerprint == load_data({"images": train[0], "labels": train[1]}).fingerprint
+
+
+def test_labels_in_a_column_are_flattened() -> None:
+    assert load_data((images(), LABELS[:, None])).fingerprint == load_data((images(), LABELS)).fingerprint
+
+
+def test_floats_stay_floats() -> None:
+    data = load_data((images().astype(np.float64) / 255, LABELS))
+    assert data.train.images.dtype == torch.float32
+    assert 0 <= float(data.train.images.min()) < float(data.train.images.max()) <= 1
+
+
+def test_labels_may_be_texts() -> None:
+    texts = np.array(["dog", "cat"])[LABELS]
+    data = load_data((images(), texts, images(8, 1), texts[:8]))
+    assert data.task.class_names == ("cat", "dog")
+    assert data.test.targets.tolist() == [1, 0] * 4
+    assert load_data((images(), texts), class_names=("dog", "cat")).task.class_names == ("dog", "cat")
+    with pytest.raises(DataError, match=r"labels \['cat'\] are not among the class names"):
+        load_data((images(), texts), class_names=("dog", "cow"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (LABELS * 2, {}, r"numbered 0 to K - 1 without gaps, found \[0, 2\]: renumber"),
+        (LABELS + 1, {}, r"without gaps, found \[1, 2\]"),
+        (LABELS - 1, {}, r"without gaps, found \[-1, 0\]"),
+        (LABELS, {"class_names": ("a",)}, r"numbered 0 to 0 without gaps"),
+        (LABELS / 2, {}, "expected one integer or text a label"),
+        (np.eye(2)[LABELS].astype(int), {}, r"found shape \(20, 2\)"),
+        (LABELS[:19], {}, "20 images but 19 labels"),
+        (LABELS, {"class_names": ("a", "b", "c")}, r"class 'c' has no training images \(1 of 3"),
+    ],
+)
+def test_labels_that_cannot_be_used(labels: np.ndarray, options: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_data((images(), labels), **options)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.full((20, 4, 4), np.nan), "image 0 has pixels that are NaN"),
+        (np.full((20, 4, 4), 2.5), "found 0 to 2.5: divide by 255"),
+        (np.zeros((0, 4, 4), np.uint8), "no images"),
+        (np.zeros((20, 0, 4), np.uint8), "hold no pixel"),
+    ],
+)
+def test_pixels_that_cannot_be_used(pixels: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_data((pixels, LABELS[: len(pixels)]))
+
+
+def test_splits_must_agree_in_shape_and_type() -> None:
+    with pytest.raises(DataError, match=r"test: images are \(3, 4, 4\).*they must agree"):
+        load_data((images(), LABELS, images()[:, :, :4], LABELS))
+    with pytest.raises(DataError, match=r"test: images are .* torch\.float32.*they must agree"):
+        load_data((images(), LABELS, images() / 255, LABELS))
+
+
+def test_unknown_names_and_wrong_numbers_of_parts() -> None:
+    with pytest.raises(DataError, match=r"expected arrays named x_train.*found \['a', 'b'\]"):
+        load_data({"a": images(), "b": LABELS})
+    with pytest.raises(DataError, match=r"expected \(images, labels\).*found 3 parts"):
+        load_data((images(), LABELS, images()))
+
+
+def test_damaged_npz_files_are_refused_and_objects_never_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, images=images(), labels=LABELS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"set\.npz cannot be read"):
+        load_data(path)
+    np.savez(path, images=images(), labels=np.array([object()] * 20))
+    with pytest.raises(DataError, match=r"set\.npz cannot be read.*allow_pickle"):
+        load_data(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    with pytest.raises(DataError, match="expected arrays named"):
+        load_data(path)

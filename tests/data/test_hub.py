@@ -1,0 +1,199 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pydistill.data import load_data
+from pydistill.errors import DataError
+
+Picture = Callable[..., Image.Image]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network, and nothing left in the user's own cache."""
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def made(picture: Picture) -> Callable[..., datasets.Dataset]:
+    """A data set of pictures and labels, whose columns and class names can be chosen."""
+
+    def make(
+        count: int = 20,
+        first: int = 0,
+        image: str = "img",
+        target: str = "label",
+        named: bool = True,
+        **more: Any,
+    ) -> datasets.Dataset:
+        columns = {
+            image: [picture(first + at) for at in range(count)],
+            target: [at % 2 for at in range(count)],
+        }
+        label = datasets.ClassLabel(names=["cat", "dog"]) if named else datasets.Value("int64")
+        features = {image: datasets.Image(), target: label}
+        for name, (values, kind) in more.items():
+            columns[name], features[name] = values, kind
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+    return make
+
+
+def test_a_parquet_folder(tmp_path: Path, made: Callable[..., datasets.Dataset], picture: Picture) -> None:
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    made().to_parquet(folder / "train-00000-of-00001.parquet")
+    made(6, 100).to_parquet(folder / "test-00000-of-00001.parquet")
+    data = load_data(folder, cache=tmp_path / "own")
+    assert data.name == "pets"
+    assert data.task.class_names == ("cat", "dog")
+    assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 6)
+    assert data.train.images.dtype == torch.uint8
+    assert np.array_equal(data.test.images[2].numpy(), np.asarray(picture(102)).transpose(2, 0, 1))
+    assert data.test.targets.tolist() == [0, 1] * 3
+    assert (tmp_path / "own").is_dir()
+
+
+def test_one_parquet_file_is_split(tmp_path: Path, made: Callable[..., datasets.Dataset]) -> None:
+    made(named=False).to_parquet(tmp_path / "pets.parquet")
+    data = load_data(tmp_path / "pets.parquet")
+    assert data.name == "pets"
+    assert data.task.class_names == ("0", "1")
+    assert (len(data.train), len(data.validation), len(data.test)) == (14, 2, 4)
+
+
+def test_loaded_sets_and_their_selections(made: Callable[..., datasets.Dataset]) -> None:
+    whole = made(40).select(range(10, 30))
+    assert load_data(whole).fingerprint == load_data(made(20, 10)).fingerprint
+    splits = datasets.DatasetDict(train=made(), validation=made(4, 100), test=made(6, 200))
+    data = load_data(splits)
+    assert (len(data.train), len(data.validation), len(data.test)) == (20, 4, 6)
+
+
+def test_a_validation_split_alone_serves_as_test(made: Callable[..., datasets.Dataset]) -> None:
+    data = load_data(datasets.DatasetDict(train=made(), validation=made(4, 100)))
+    assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 4)
+    assert "it serves as the test split" in data.notes[0]
+
+
+def test_a_test_split_without_labels_is_left_out(made: Callable[..., datasets.Dataset]) -> None:
+    blank = made(4, 100).map(lambda row: {"label": -1})
+    data = load_data(datasets.DatasetDict(train=made(), test=blank))
+    assert (len(data.train), len(data.validation), len(data.test)) == (14, 2, 4)
+    assert "the test split of the source has no labels" in data.notes[0]
+
+
+def test_columns_are_found_by_type_or_given(made: Callable[..., datasets.Dataset]) -> None:
+    plain = load_data(made()).fingerprint
+    assert load_data(made(image="photo", target="kind")).fingerprint == plain
+    coarse = {"coarse": ([0, 1, 2, 3] * 5, datasets.ClassLabel(num_classes=4))}
+    assert load_data(made(**coarse)).fingerprint == plain
+    assert load_data(made(target="fine", **coarse), target_column="fine").fingerprint == plain
+    assert load_data(made(**coarse), target_column="coarse").task.outputs == 4
+
+
+def test_columns_that_leave_a_choice_are_listed(
+    made: Callable[..., datasets.Dataset], picture: Picture
+) -> None:
+    coarse = {"coarse": ([0] * 20, datasets.ClassLabel(num_classes=1))}
+    with pytest.raises(DataError, match=r"give target_column.*img \(Image\), fine \(ClassLabel\), coarse"):
+        load_data(made(target="fine", **coarse))
+    with pytest.raises(DataError, match="give image_column"):
+        load_data(made(mask=([picture(0)] * 20, datasets.Image())))
+    with pytest.raises(DataError, match="give target_column"):
+        load_data(made(named=False, target="age"))
+    with pytest.raises(DataError, match="image_column='pic' is not among its columns"):
+        load_data(made(), image_column="pic")
+    with pytest.raises(DataError, match="give image_column, one column of images"):
+        load_data(made(), image_column="label")
+
+
+def test_missing_splits_images_and_labels_are_named(
+    made: Callable[..., datasets.Dataset], picture: Picture
+) -> None:
+    with pytest.raises(DataError, match="expected a split named train, found test"):
+        load_data(datasets.DatasetDict(test=made()))
+    blank = datasets.Dataset.from_dict(
+        {"img": [picture(0), None], "label": [0, 1]},
+        features=datasets.Features({"img": datasets.Image(), "label": datasets.Value("int64")}),
+    )
+    with pytest.raises(DataError, match="train, row 1 holds no image"):
+        load_data(blank)
+    with pytest.raises(DataError, match="train: row 2 has no label"):
+        load_data(made(3).map(lambda row, at: {"label": None if at == 2 else 0}, with_indices=True))
+    with pytest.raises(DataError, match="no images"):
+        load_data(made(4).select([]))
+
+
+def test_a_corrupt_image_in_a_row_is_named(tmp_path: Path) -> None:
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.Value("int64")})
+    rows = {"img": [{"bytes": b"broken", "path": "seven.png"}], "label": [0]}
+    with pytest.raises(DataError, match=r"train, row 0 \(seven\.png\) cannot be decoded"):
+        load_data(datasets.Dataset.from_dict(rows, features=features))
+    rows = {"img": [{"bytes": None, "path": str(tmp_path / "gone.png")}], "label": [0]}
+    with pytest.raises(DataError, match=r"gone\.png\) cannot be read"):
+        load_data(datasets.Dataset.from_dict(rows, features=features))
+
+
+def test_images_kept_as_paths_are_read(tmp_path: Path, picture: Picture) -> None:
+    for at in range(6):
+        picture(at).save(tmp_path / f"{at}.png")
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.Value("int64")})
+    rows = {"img": [str(tmp_path / f"{at}.png") for at in range(6)], "label": [0] * 6}
+    data = load_data(datasets.Dataset.from_dict(rows, features=features))
+    assert sum(map(len, (data.train, data.validation, data.test))) == 6
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.0])
+def test_a_corrupt_parquet_file_is_refused(
+    tmp_path: Path, made: Callable[..., datasets.Dataset], keep: float
+) -> None:
+    path = tmp_path / "pets" / "train.parquet"
+    path.parent.mkdir()
+    made().to_parquet(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep)])
+    for source in (path.parent, path):
+        with pytest.raises(DataError, match=r"pets.* cannot be read as a Hugging Face data set"):
+            load_data(source)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "somebody/birds"])
+def test_a_hub_that_cannot_be_reached(name: str) -> None:
+    with pytest.raises(DataError, match=f"'{name}' is no file or folder here.*give the path of its folder"):
+        load_data(name)
+
+
+def test_names_and_options_reach_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: Callable[..., datasets.Dataset]
+) -> None:
+    asked = []
+
+    def answer(*where: str | None, cache_dir: str | None) -> datasets.DatasetDict:
+        asked.append((where, cache_dir))
+        return datasets.DatasetDict(train=made(), test=made(4, 100))
+
+    monkeypatch.setattr(datasets, "load_dataset", answer)
+    data = load_data("mnist")
+    assert data.name == "mnist"
+    assert not data.mirror
+    assert load_data("somebody/birds", subset="small", cache=tmp_path).name == "somebody/birds"
+    assert asked == [(("ylecun/mnist", None), None), (("somebody/birds", "small"), str(tmp_path))]
+
+
+def test_a_name_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*where: str | None, cache_dir: str | None) -> None:
+        raise datasets.exceptions.DatasetNotFoundError("doesn't exist on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(DataError, match=r"'somebody/birds' cannot be read.*doesn't exist on the Hub"):
+        load_data("somebody/birds")
