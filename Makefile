@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := 2.13.0
+DEMO := runs/demo
 STAMP := $(VENV)/.ready
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
@@ -28,8 +29,8 @@ $(STAMP): $(SOURCES)
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/pydistill distill digits --method dm --preset quick --ipc 10 --network convnet:width=32 --out runs/demo --overwrite
-	$(BIN)/pydistill evaluate runs/demo --protocol quick --network convnet:width=32
+	$(BIN)/pydistill distill digits --method dm --preset quick --ipc 10 --network convnet:width=32 --out $(DEMO) --overwrite
+	$(BIN)/pydistill evaluate $(DEMO) --protocol quick --network convnet:width=32
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -19,7 +19,8 @@ from rich.table import Table
 
 from pydistill import events
 from pydistill._version import __version__
-from pydistill.errors import DataError, DivergenceError, PydistillError
+from pydistill.errors import DataError, DivergenceError, FileFormatError, PydistillError
+from pydistill.files import write_text
 from pydistill.method import Method, make_method, methods, option_types
 
 USAGE, DATA, FILES, DIVERGED, INTERRUPTED = 2, 3, 4, 5, 130
@@ -81,20 +82,20 @@ def _command(commands: Any, name: str, help: str, run: Any) -> argparse.Argument
 
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("data")
-    group.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="share of the training "
-                       "images held out for choices (default %(default)s)")  # fmt: skip
-    group.add_argument("--split-seed", type=int, default=0, help="seed of that split (default %(default)s)")
-    group.add_argument("--preprocess", default="standardise", choices=("standardise", "zca"))
-    group.add_argument("--size", type=int, help="resize images to SIZE x SIZE")
+    group = parser.add_argument_group("data (evaluate: what distill was given, where left out)")
+    group.add_argument("--validation", type=float, metavar="SHARE",
+                       help="share of the training images held out for choices (default 0.1)")  # fmt: skip
+    group.add_argument("--split-seed", type=int, metavar="SEED", help="seed of that split (default 0)")
+    group.add_argument("--preprocess", choices=("standardise", "zca"), help="(default standardise)")
+    group.add_argument("--size", type=int, help="scale images to SIZE x SIZE")
 
 
 def _add_distill(commands: Any, method: str | None) -> None:
     parser = _command(commands, "distill", "Distil a data set into a few images a class.", _distill)
-    parser.add_argument("data", metavar="DATA", help="digits; a folder (parquet, IDX, images), an .npz file "
-                        "or the name of a Hugging Face data set")  # fmt: skip
-    parser.add_argument("--method", required=True, metavar="METHOD",
-                        help=f"one of {', '.join(methods())}; --method METHOD --help shows its options")  # fmt: skip
+    sources = "digits; a folder (parquet, IDX, images), an .npz file or the name of a Hugging Face data set"
+    parser.add_argument("data", metavar="DATA", help=sources)
+    known = f"one of {', '.join(methods())}; --method METHOD --help shows its options"
+    parser.add_argument("--method", required=True, metavar="METHOD", help=known)
     parser.add_argument("--ipc", type=int, required=True, help="images a class")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the result")
     parser.add_argument("--preset", help="a configuration of the method: quick, paper")
@@ -151,8 +152,8 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "--protocol", default="quick", help="how to train and score: quick, dc (default quick)"
     )
-    parser.add_argument("--network", action="append", metavar="NETWORK",
-                        help="network to train instead of the protocol's; give it again for more")  # fmt: skip
+    networks = "network to train instead of the protocol's; give it again for more"
+    parser.add_argument("--network", action="append", metavar="NETWORK", help=networks)
     parser.add_argument("--repeats", type=int, help="networks trained a set, instead of the protocol's")
     parser.add_argument(
         "--epochs", type=int, help="passes over the distilled set, instead of the protocol's"
@@ -202,19 +203,34 @@ class _Listener:
         self.bar.update(self.stages[stage], completed=done, total=total, note=note)
 
 
-def _load(options: argparse.Namespace, source: str) -> Any:
-    from pydistill.data import load_data
+_RECIPE = "data.json"
+"""Beside a distilled set: how the command line read its real data, for ``evaluate`` to do the same."""
 
-    return load_data(
-        source,
-        validation=options.validation,
-        seed=options.split_seed,
-        preprocess=options.preprocess,
-        size=options.size,
-    )
+
+def _recipe(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the data: arguments of ``load_data``."""
+    said = {
+        "source": options.data,
+        "validation": options.validation,
+        "seed": options.split_seed,
+        "preprocess": options.preprocess,
+        "size": options.size,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    path = folder / _RECIPE
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError, OSError) as error:
+        raise FileFormatError(f"{path} cannot be read ({error}): name the data with --data") from error
 
 
 def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
+    from pydistill.data import load_data
     from pydistill.distill import distill, prepare
 
     chosen = {
@@ -222,7 +238,9 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     }
     method = make_method(options.method, options.preset, **chosen)
     prepare(options.out, resume=options.resume, overwrite=options.overwrite)
-    data = _load(options, options.data)
+    recipe = _recipe(options)
+    data = load_data(**recipe)
+    write_text(options.out / _RECIPE, json.dumps(recipe))
     listener = _Listener(screen)
     with listener.bar:
         made = distill(
@@ -254,7 +272,7 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
 
 
 def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    from pydistill.data import DistilledData
+    from pydistill.data import DistilledData, load_data
     from pydistill.evaluate import evaluate, named
 
     distilled = DistilledData.load(options.folder)
@@ -268,7 +286,8 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     protocol = named(
         options.protocol, **{name: value for name, value in changes.items() if value is not None}
     )
-    data = _load(options, options.data or distilled.provenance.data)
+    recipe = {"source": distilled.provenance.data} | _recorded(options.folder) | _recipe(options)
+    data = load_data(**recipe)
     listener = _Listener(screen)
     with listener.bar:
         report = evaluate(distilled, data, protocol, device=options.device, on_event=listener)

@@ -150,7 +150,8 @@ def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
     if not (resume or overwrite) and (path.exists() or (folder / "distilled.json").exists()):
         raise ValueError(
-            f"{folder} holds a run already: resume it (--resume), replace it (--overwrite) or name another folder"
+            f"{folder} holds a run already: resume it (--resume), replace it (--overwrite) "
+            "or name another folder"
         )
     if overwrite and not resume:
         path.unlink(missing_ok=True)

@@ -206,5 +206,5 @@ def make_method(name: str, preset: str | None = None, **options: Any) -> Method:
 
 
 def _hint(word: str, known: typing.Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -30,7 +30,7 @@ every_method = pytest.mark.parametrize("name", list(methods()))
 iterative = pytest.mark.parametrize("name", [name for name in methods() if small(name).steps > 0])
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """Stops a run from within its listener, as a kill would between two iterations."""
 
 
@@ -91,15 +91,15 @@ def test_max_batch_changes_nothing_beyond_rounding(name, tiny):
 def test_resumed_run_ends_bit_identical(name, stop, tiny, tmp_path):
     def interrupt(event):
         if isinstance(event, Saved) and event.index == stop:
-            raise Interrupted
+            raise InterruptedRunError
 
     whole = distill(tiny, small(name), ipc=2, seed=4)
     run = {"ipc": 2, "seed": 4, "folder": tmp_path, "checkpoint_every": 1}
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         distill(tiny, small(name), **run, on_event=interrupt)
     seen = []
     resumed = distill(tiny, small(name), **run, resume=True, on_event=seen.append)
-    assert [event.index for event in seen if isinstance(event, Step)][0] == stop + 1
+    assert next(event.index for event in seen if isinstance(event, Step)) == stop + 1
     assert torch.equal(resumed.images, whole.images)
     assert torch.equal(resumed.targets, whole.targets)
 
@@ -108,10 +108,10 @@ def test_resumed_run_ends_bit_identical(name, stop, tiny, tmp_path):
 def test_checkpoint_of_another_run_is_refused_and_kept(name, tiny, tmp_path):
     def interrupt(event):
         if isinstance(event, Saved):
-            raise Interrupted
+            raise InterruptedRunError
 
     run = {"ipc": 2, "folder": tmp_path, "checkpoint_every": 1}
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         distill(tiny, small(name), **run, seed=0, on_event=interrupt)
     kept = (tmp_path / "checkpoint.safetensors").read_bytes()
     with pytest.raises(CheckpointError, match="seed is 0 there, 1 here"):
@@ -144,7 +144,7 @@ def test_a_saved_run_is_not_overwritten_unasked(name, tiny, tmp_path):
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown method 'dn' \(did you mean 'dm'\?\); known: .*random"):
         make_method("dn")
-    with pytest.raises(ValueError, match="dm has no option 'iteration' .*did you mean 'iterations'"):
+    with pytest.raises(ValueError, match=r"dm has no option 'iteration' .*did you mean 'iterations'"):
         make_method("dm", iteration=3)
     with pytest.raises(ValueError, match="dm has no preset 'fast'; it has: quick, paper"):
         make_method("dm", "fast")

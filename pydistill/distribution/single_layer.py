@@ -124,12 +124,12 @@ class MeanEmbedding(Method):
         )
         dtype = getattr(torch, self.real_precision)
         network = network.to(dtype)
-        sums = mass = None
+        sums, mass = torch.zeros((), device=problem.device), torch.zeros((), device=problem.device)
         for part in problem.chunks(len(draw.indices)):
             seen = augmentation.apply(
                 problem.images(draw.indices[part], dtype), views.rows(draw.groups[part])
             )
             more = problem.task.group_sums(network(seen, "embedding"), problem.targets(draw.indices[part]))
-            sums, mass = more if sums is None else (sums + more[0], mass + more[1])
+            sums, mass = sums + more[0], mass + more[1]
         network.to(torch.float32)
         return sums / mass[:, None]

@@ -1,0 +1,79 @@
+"""Every code block of the README runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+NOT_CODE = {"bibtex"}
+
+
+def blocks(language):
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder to run in, shared by the blocks as a reader's would be."""
+    return tmp_path_factory.mktemp("reader")
+
+
+def run(command, where):
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PIP_DRY_RUN": "1",  # pip resolves and prepares, and leaves this environment alone
+    }
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_every_block_is_of_a_kind_that_is_run():
+    assert {kind for kind, _ in BLOCKS} - NOT_CODE == {"bash", "python"}
+
+
+def test_python_blocks_run_in_order(desk):
+    assert len(blocks("python")) >= 2
+    for block in blocks("python"):
+        run([sys.executable, "-W", "error", "-c", block], desk)
+    assert (desk / "runs/digits/report.html").exists()
+    assert (desk / "runs/digits/preview.png").exists()
+
+
+def test_command_line_blocks_run(desk):
+    commands = [block for block in blocks("bash") if block.startswith("pydistill ")]
+    assert commands
+    for block in commands:
+        said = run(["bash", "-euo", "pipefail", "-c", block], desk)
+        assert "report: " in said
+
+
+def test_install_block_resolves():
+    """torch from the environment satisfies it, the package builds its metadata; nothing is installed."""
+    (block,) = (block for block in blocks("bash") if "pip install" in block)
+    run(["bash", "-euo", "pipefail", "-c", block], ROOT)
+
+
+def test_make_blocks_name_targets_that_exist():
+    """What `make test` and `make check` do is what runs this; `make demo` is run by the next test."""
+    make = shutil.which("make")
+    assert make
+    named = re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE)
+    assert {"demo", "test", "check"} <= set(named)
+    for target in named:
+        run([make, "--dry-run", target], ROOT)
+
+
+def test_make_demo_writes_a_report():
+    said = run([shutil.which("make"), "demo", "DEMO=runs/demo-tested"], ROOT)
+    page = re.search(r"report: (.+)", said)
+    assert page
+    assert (ROOT / page.group(1).strip()).exists()
+    shutil.rmtree(ROOT / "runs/demo-tested")
