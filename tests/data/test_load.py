@@ -53,7 +53,7 @@ def test_the_seed_moves_validation_and_never_test(digits: RealData) -> None:
 
 def test_loading_leaves_the_global_generators_alone() -> None:
     torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002: the generator that must not be touched
+    np.random.seed(5)  # noqa: NPY002
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     load_data(blobs(), preprocess="zca")
     assert torch.equal(torch.get_rng_state(), before[0])
