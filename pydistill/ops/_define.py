@@ -5,16 +5,18 @@ derivatives come back as zeros without a word. An ``autograd.Function`` alone do
 ``torch.compile`` should see one opaque operator. :func:`define` makes both from the same parts.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-LIBRARY = torch.library.Library("pydistill", "FRAGMENT")
+LIBRARY = torch.library.Library("pydistill", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 Setup = Callable[[Any, tuple[Any, ...], Any], None]
 Backward = Callable[..., Any]
+Vmap = Callable[..., tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def define(
     schema: str,
     *,
     fake: Callable[..., Any],
-    vmap: Callable[..., Any],
+    vmap: Vmap,
     setup: Setup | None = None,
     backward: Backward | None = None,
 ) -> Operator:
@@ -53,7 +55,8 @@ def define(
         name: The name, the same in C++, CUDA, Python and tests.
         schema: Arguments and results, in the dispatcher's language: ``"(Tensor x) -> Tensor"``.
         fake: Shapes, dtypes and strides of the results from those of the arguments.
-        vmap: ``vmap(info, in_dims, *args) -> (results, out_dims)`` in terms of the operator itself.
+        vmap: ``vmap(overload, info, in_dims, *args) -> (results, out_dims)``; ``overload`` is the operator
+            without its derivative, which torch maps by itself.
         setup: ``setup(ctx, inputs, output)`` saves what ``backward`` needs.
         backward: ``backward(ctx, *grads)``, a gradient or None for each argument, made of differentiable
             operators. Without it a derivative of this operator is refused by name.
@@ -61,11 +64,12 @@ def define(
     Returns:
         The operator.
     """
-    LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+    tags = (torch.Tag.pt2_compliant_tag,)
+    LIBRARY.define(f"{name}{schema}", tags=tags)  # type: ignore[no-untyped-call]
     qualified = f"pydistill::{name}"
     overload = getattr(torch.ops.pydistill, name).default
     torch.library.register_fake(qualified, fake, lib=LIBRARY)
-    torch.library.register_vmap(qualified, vmap, lib=LIBRARY)
+    torch.library.register_vmap(qualified, functools.partial(vmap, overload), lib=LIBRARY)
     kept, derivative = setup or _keep_nothing, backward or _refuse(name)
     torch.library.register_autograd(qualified, derivative, setup_context=kept, lib=LIBRARY)
     parts = {

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pydistill.ops._define import define
+from pydistill.ops._define import Operator, define
+from pydistill.ops._layout import empty_images, vmap_images
 from pydistill.ops._library import compiled_for
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -91,7 +92,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> None:
         raise ValueError(f"norm_relu_pool: x must be (R, C, H, W), found shape {tuple(x.shape)}")
     if x.shape[2] < 2 or x.shape[3] < 2:
         raise ValueError(
-            f"norm_relu_pool: height and width must be at least 2 (2x2 pooling), found shape {tuple(x.shape)}"
+            "norm_relu_pool: height and width must be at least 2 (pooling is 2x2), "
+            f"found shape {tuple(x.shape)}"
         )
     if x.shape[1] < 1:
         raise ValueError(f"norm_relu_pool: x must have at least one channel, found shape {tuple(x.shape)}")
@@ -103,7 +105,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> None:
         )
     if bias.shape != weight.shape:
         raise ValueError(
-            f"norm_relu_pool: bias must have weight's shape {tuple(weight.shape)}, found {tuple(bias.shape)}"
+            f"norm_relu_pool: bias must have weight's shape {tuple(weight.shape)}, "
+            f"found {tuple(bias.shape)}"
         )
     if not eps > 0:
         raise ValueError(f"norm_relu_pool: eps must be greater than 0, found {eps}")
@@ -114,28 +117,19 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> None:
 # mean, rstd (R, C). Statistics and per-channel tensors are float32, or float64 for float64 images.
 
 
-def _format(x: Tensor) -> torch.memory_format:
-    """The memory format that the kernels work and answer in: x's own, or the nearer one where x is strided."""
-    if x.is_contiguous():
-        return torch.contiguous_format
-    if x.is_contiguous(memory_format=torch.channels_last) or x.stride(1) == 1:
-        return torch.channels_last
-    return torch.contiguous_format
-
-
-def _empty(x: Tensor, height: int, width: int) -> Tensor:
-    return x.new_empty((x.shape[0], x.shape[1], height, width)).to(memory_format=_format(x))
-
-
 def _fake_forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     statistic = weight.new_empty(x.shape[:2])
-    return _empty(x, x.shape[2] // 2, x.shape[3] // 2), statistic, torch.empty_like(statistic)
+    return empty_images(x, x.shape[2] // 2, x.shape[3] // 2), statistic, torch.empty_like(statistic)
 
 
 def _fake_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty(x, x.shape[2], x.shape[3]), weight.new_empty(weight.shape), bias.new_empty(bias.shape)
+    return (
+        empty_images(x, x.shape[2], x.shape[3]),
+        weight.new_empty(weight.shape),
+        bias.new_empty(bias.shape),
+    )
 
 
 def _fake_double_backward(
@@ -150,46 +144,11 @@ def _fake_double_backward(
     rstd: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     height, width = x.shape[2], x.shape[3]
-    return _empty(x, height // 2, width // 2), _empty(x, height, width), weight.new_empty(weight.shape)
-
-
-def _fold(
-    info: Any, dims: tuple[int | None, ...], args: tuple[Any, ...], lead: int
-) -> tuple[list[Any], bool, tuple[int, int]]:
-    """Fold the mapped dimension away, into rows (and groups) or into channels, whichever needs no copy.
-
-    ``args[lead]`` is x and decides: mapped between rows and channels, where vmapped convolutions leave it,
-    it joins the channels; anywhere else it joins the rows.
-    """
-    size = info.batch_size
-    in_channels = dims[lead] == 1
-    folded: list[Any] = []
-    for arg, dim in zip(args, dims, strict=True):
-        if not isinstance(arg, Tensor):
-            folded.append(arg)
-            continue
-        target = 1 if in_channels else 0
-        if dim is None:
-            arg = arg.unsqueeze(target).expand(*arg.shape[:target], size, *arg.shape[target:])
-        else:
-            arg = arg.movedim(dim, target)
-        folded.append(arg.flatten(target, target + 1))
-    logical = args[lead].shape if dims[lead] is None else args[lead].movedim(dims[lead], 0).shape[1:]
-    return folded, in_channels, (logical[0], logical[1])
-
-
-def _vmapped(call: Any, lead: int) -> Any:
-    """The vmap rule of one of the three operators: all their tensors begin with (rows or groups, channels)."""
-
-    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
-        folded, in_channels, _ = _fold(info, in_dims, args, lead)
-        results = call()(*folded)
-        dim = 1 if in_channels else 0
-        return tuple(result.unflatten(dim, (info.batch_size, -1)) for result in results), (dim,) * len(
-            results
-        )
-
-    return rule
+    return (
+        empty_images(x, height // 2, width // 2),
+        empty_images(x, height, width),
+        weight.new_empty(weight.shape),
+    )
 
 
 def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -210,29 +169,30 @@ def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 def _backward_of_backward(ctx: Any, ggx: Tensor, ggw: Tensor, ggb: Tensor) -> tuple[Any, ...]:
     # mean and rstd are functions of x: their share is in x's gradient. The bias only moves the mask.
     grad, gx, gw = _double_backward(ggx, ggw, ggb, *ctx.saved_tensors)
-    return grad, gx, gw, None, None, None
+    return grad, gx, gw, torch.zeros_like(gw), None, None
 
 
-_double_backward = define(
+_double_backward: Operator = define(
     "norm_relu_pool_double_backward",
     "(Tensor ggx, Tensor ggw, Tensor ggb, Tensor grad, Tensor x, Tensor weight, Tensor bias, Tensor mean, "
     "Tensor rstd) -> (Tensor, Tensor, Tensor)",
     fake=_fake_double_backward,
-    vmap=_vmapped(lambda: _double_backward, lead=4),
+    vmap=vmap_images(images=4),
 )
-_backward = define(
+_backward: Operator = define(
     "norm_relu_pool_backward",
-    "(Tensor grad, Tensor x, Tensor weight, Tensor bias, Tensor mean, Tensor rstd) -> (Tensor, Tensor, Tensor)",
+    "(Tensor grad, Tensor x, Tensor weight, Tensor bias, Tensor mean, Tensor rstd) "
+    "-> (Tensor, Tensor, Tensor)",
     fake=_fake_backward,
-    vmap=_vmapped(lambda: _backward, lead=1),
+    vmap=vmap_images(images=1),
     setup=_setup_backward,
     backward=_backward_of_backward,
 )
-_forward = define(
+_forward: Operator = define(
     "norm_relu_pool",
     "(Tensor x, Tensor weight, Tensor bias, float eps) -> (Tensor, Tensor, Tensor)",
     fake=_fake_forward,
-    vmap=_vmapped(lambda: _forward, lead=0),
+    vmap=vmap_images(images=0),
     setup=_setup_forward,
     backward=_backward_of_forward,
 )

@@ -1,0 +1,105 @@
+// The formulas of norm_relu_pool, written once for both backends. V is a scalar or a vector of them.
+//
+// Of one plane (one channel of one image, M = H W pixels), with r = 1 / sqrt(var + eps):
+//   xh = (x - mean) r,  y = w xh + b,  out = 1/4 sum over each 2x2 window of max(y, 0).
+// First derivatives, g = grad of out spread over its window and divided by 4 (0 outside the pooled area),
+// gy = g where y > 0, a = mean(gy), c = mean(gy xh):
+//   gx = w r (gy - a - xh c),  gw = sum over images of M c,  gb = sum over images of M a.
+// Second derivatives, for given v = grad of gx, u = grad of gw, z = grad of gb; V1 = mean(v),
+// V2 = mean(v xh), V3 = mean(v gy), T = V3 - V1 a - V2 c:
+//   q = w r (v - V1 - V2 xh) + u xh + z;   grad of grad: 1/4 sum over each window of q where y > 0
+//   h = w r (-V2 gy - c v) + u gy;         grad of x: r (h - mean(h) - xh mean(h xh)) - r^2 xh w T
+//   mean(h) = w r (-V2 a - c V1) + u a;    mean(h xh) = -2 w r c V2 + u c
+//   grad of w: sum over images of r M T;   grad of b: 0, the bias only moves the mask.
+#pragma once
+
+#if defined(__CUDACC__)
+#define PD_FORMULA __host__ __device__ __forceinline__
+#else
+#define PD_FORMULA inline __attribute__((always_inline))
+#endif
+
+namespace pydistill::norm_relu_pool {
+
+// `value` where y > 0, else 0. Not-a-numbers pass, as they do in ReLU and its derivative.
+template <class V>
+PD_FORMULA V rectify(V y, V value) {
+    return y <= V{} ? V{} : value;
+}
+
+// What is constant in one plane. A is the type sums are kept in; as a vector, one lane a channel.
+template <class A>
+struct Plane {
+    A mean, rstd, weight, bias;
+
+    template <class V>
+    PD_FORMULA V normal(V x) const {
+        return (x - mean) * rstd;
+    }
+    template <class V>
+    PD_FORMULA V affine(V xh) const {
+        return xh * weight + bias;
+    }
+};
+
+template <class A>
+struct First {
+    A a, c, scale;  // scale = w r
+
+    PD_FORMULA First(const Plane<A>& plane, A sum_gy, A sum_gy_xh, A inverse_m)
+        : a(sum_gy * inverse_m), c(sum_gy_xh * inverse_m), scale(plane.weight * plane.rstd) {}
+
+    template <class V>
+    PD_FORMULA V grad_x(V gy, V xh) const {
+        return (gy - a - xh * c) * scale;
+    }
+};
+
+// Sums over a plane that the second derivatives need.
+template <class A>
+struct Sums {
+    A gy, gy_xh, v, v_xh, v_gy;
+
+    template <class V>
+    PD_FORMULA void add(V gradient_y, V xh, V direction) {
+        gy += gradient_y;
+        gy_xh += gradient_y * xh;
+        v += direction;
+        v_xh += direction * xh;
+        v_gy += direction * gradient_y;
+    }
+};
+
+template <class A>
+struct Second {
+    A v1, v2, c, scale, u, z, rstd, mean_h, slope, t;  // slope = mean(h xh) + r w T
+
+    PD_FORMULA Second(const Plane<A>& plane, const Sums<A>& sums, A grad_weight, A grad_bias, A inverse_m)
+        : v1(sums.v * inverse_m),
+          v2(sums.v_xh * inverse_m),
+          c(sums.gy_xh * inverse_m),
+          scale(plane.weight * plane.rstd),
+          u(grad_weight),
+          z(grad_bias),
+          rstd(plane.rstd) {
+        const A a = sums.gy * inverse_m;
+        t = sums.v_gy * inverse_m - v1 * a - v2 * c;
+        mean_h = u * a - scale * (v2 * a + c * v1);
+        slope = u * c - scale * (c * v2 + c * v2) + scale * t;
+    }
+
+    // What the plane adds to the gradient of w; m is the number of its pixels.
+    PD_FORMULA A grad_weight(A m) const { return rstd * m * t; }
+
+    template <class V>
+    PD_FORMULA V grad_grad(V v, V xh) const {
+        return (v - v1 - xh * v2) * scale + xh * u + z;
+    }
+    template <class V>
+    PD_FORMULA V grad_x(V gy, V v, V xh) const {
+        const V h = gy * u - (gy * v2 + v * c) * scale;
+        return (h - mean_h - xh * slope) * rstd;
+    }
+};
+
+}  // namespace pydistill::norm_relu_pool
