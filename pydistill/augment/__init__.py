@@ -1,0 +1,7 @@
+"""Differentiable siamese augmentation (arXiv:2102.08259): one draw for real and synthetic images."""
+
+from pydistill.augment.augmentation import Augmentation
+from pydistill.augment.parameters import Parameters
+from pydistill.augment.transforms import TRANSFORMS, Transform
+
+__all__ = ["TRANSFORMS", "Augmentation", "Parameters", "Transform"]

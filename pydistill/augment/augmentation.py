@@ -1,0 +1,215 @@
+"""Differentiable siamese augmentation: which transforms, how they are drawn, how they are applied.
+
+[0] B. Zhao, H. Bilen: Dataset Condensation with Differentiable Siamese Augmentation. ICML 2021,
+    arXiv:2102.08259. Strengths are those of its code. One draw serves real and synthetic images.
+"""
+
+import difflib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from pydistill.augment import linear
+from pydistill.augment.parameters import Parameters
+from pydistill.augment.transforms import TRANSFORMS
+
+Mode: TypeAlias = Literal["single", "all"]
+
+_MOST_RUNS = 64
+_SHORTEST_RUN = 8
+"""A batch is worked on in runs of neighbouring images with equal parameters, where these are few and, on
+average, long; else in runs with the same transforms; else it is sorted by transform. It is a matter of
+time, not of results: a run costs some tens of microseconds, sorting two copies."""
+
+_IDENTITY = torch.tensor(Parameters.IDENTITY)
+
+_READS = torch.tensor(
+    [[float(column in made.columns) for made in TRANSFORMS.values()] for column in Parameters.COLUMNS]
+)
+"""(13, 6) which transform reads a column."""
+
+_BITS = 2 ** torch.arange(len(TRANSFORMS))
+"""A kind is the sum of the active transforms' bits."""
+
+_BLENDING = sum(1 << index for index, made in enumerate(TRANSFORMS.values()) if made.blends)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A set of transforms and how they are chosen.
+
+    Attributes:
+        transforms: Names out of color, crop, cutout, flip, scale, rotate, in that order, each at most
+            once; none: images stay as they are.
+        mode: ``single``: one transform, chosen at random, is applied, as in [0]; ``all``: every one, in
+            order.
+    """
+
+    transforms: tuple[str, ...]
+    mode: Mode = "single"
+
+    def __post_init__(self) -> None:
+        """Check names, order and mode.
+
+        Raises:
+            ValueError: A transform or the mode is unknown, or transforms are repeated or out of order.
+        """
+        for name in self.transforms:
+            if name not in TRANSFORMS:
+                close = difflib.get_close_matches(name, TRANSFORMS, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                raise ValueError(f"unknown transform {name!r}{hint}; known: {', '.join(TRANSFORMS)}, none")
+        ordered = tuple(name for name in TRANSFORMS if name in self.transforms)
+        if self.transforms != ordered:
+            raise ValueError(
+                f"transforms must be given once each and in the order {', '.join(ordered)}; "
+                f"found {', '.join(self.transforms)}"
+            )
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}; found {self.mode!r}")
+
+    @classmethod
+    def parse(cls, text: str, mode: Mode = "single") -> "Augmentation":
+        """Names joined by ``_`` in any order, or ``none``; ``:mode=all`` behind them overrides ``mode``.
+
+        Raises:
+            ValueError: A transform or an option is unknown, or a transform is repeated.
+        """
+        names, _, option = text.strip().partition(":")
+        if option and not option.startswith("mode="):
+            raise ValueError(f"expected mode=single or mode=all behind the colon, found {option!r}")
+        chosen = () if names in ("none", "") else tuple(names.split("_"))
+        known = [name for name in TRANSFORMS if name in chosen]
+        rest = [name for name in chosen if name not in TRANSFORMS]
+        repeated = [name for name in known if chosen.count(name) > 1]
+        if repeated:
+            raise ValueError(f"{', '.join(repeated)} is given more than once in {text!r}")
+        given = option.removeprefix("mode=") if option else mode
+        return cls((*known, *rest), given)  # type: ignore[arg-type]  # checked on construction
+
+    def __str__(self) -> str:
+        """The text that :meth:`parse` turns into this."""
+        names = "_".join(self.transforms) or "none"
+        return names if self.mode == "single" else f"{names}:mode={self.mode}"
+
+    def sample(
+        self, rows: int, generator: torch.Generator, *, together: bool, size: tuple[int, int]
+    ) -> Parameters:
+        """Draw parameters for ``rows`` groups of images.
+
+        Every transform's strengths are drawn whether or not it is chosen, so that a row's strengths do
+        not depend on the choice.
+
+        Args:
+            rows: G, how many rows.
+            generator: Where every draw comes from.
+            together: In single mode, whether one transform is chosen for all rows, as the code of [0] does
+                for a training batch, or each row has its own choice. Strengths differ from row to row.
+            size: (H, W) of the images.
+
+        Raises:
+            ValueError: ``rows`` is negative or ``size`` is not two positive integers.
+        """
+        if rows < 0:
+            raise ValueError(f"rows must be at least 0, found {rows}")
+        values = Parameters.identity(rows, (size[0], size[1])).values
+        if self.transforms:
+            count = 1 if together else rows
+            choice = torch.randint(
+                len(self.transforms), (count,), generator=generator, device=generator.device
+            ).cpu()
+            for index, name in enumerate(self.transforms):
+                active = (choice == index) | (self.mode == "all")
+                for column, drawn in TRANSFORMS[name].draw(rows, generator, size).items():
+                    place = Parameters.COLUMNS.index(column)
+                    values[:, place] = torch.where(active, drawn.cpu(), values[:, place])
+        return Parameters(values, (size[0], size[1]))
+
+    def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
+        """Transform images; twice differentiable (and more often) in the images, not in the parameters.
+
+        Each image goes through the transforms its row has active and no other; where none is active the
+        result is the input itself. Bfloat16 and half-precision images are transformed in float32.
+
+        Args:
+            images: (N, C, H, W), floating point; channels_last stays channels_last.
+            parameters: N rows, one an image; see :meth:`Parameters.rows`.
+
+        Returns:
+            (N, C, H, W) of the dtype and device of ``images``.
+
+        Raises:
+            TypeError: The images are not floating point.
+            ValueError: The number of rows or the images' size is not that of the parameters.
+        """
+        _check(images, parameters)
+        values = parameters.values
+        active = (values != _IDENTITY).float() @ _READS > 0
+        kinds = (active * _BITS).sum(1)
+        if not kinds.any():
+            return images
+        runs = _runs(values)
+        if len(runs) > min(len(values) // _SHORTEST_RUN, _MOST_RUNS):
+            if (kinds & _BLENDING == kinds[0] & _BLENDING).all():
+                # transforms that do not blend leave a row that is inactive as it is
+                kinds = (active.any(0) * _BITS).sum().expand(len(kinds))
+            runs = _runs(kinds[:, None])
+        if len(runs) <= _MOST_RUNS:
+            return _transform(images, parameters, kinds, runs)
+        kinds, order = kinds.sort(stable=True)
+        alike = linear.take(images, order.to(images.device))
+        done = _transform(alike, parameters.rows(order), kinds, _runs(kinds[:, None]))
+        return linear.take(done, order.argsort().to(images.device))
+
+
+def _transform(
+    images: Tensor, parameters: Parameters, kinds: Tensor, runs: Sequence[tuple[int, int]]
+) -> Tensor:
+    """Transform runs of images, each run with one set of active transforms."""
+    parts = torch.split(images, [stop - start for start, stop in runs])
+    done = [
+        _transform_run(part, parameters.rows(slice(start, stop)), int(kinds[start]))
+        for part, (start, stop) in zip(parts, runs, strict=True)
+    ]
+    return done[0] if len(done) == 1 else torch.cat(done)
+
+
+def _transform_run(images: Tensor, parameters: Parameters, kind: int) -> Tensor:
+    chain = [transform for index, transform in enumerate(TRANSFORMS.values()) if kind >> index & 1]
+    if not chain:
+        return images
+    if (parameters.values == parameters.values[:1]).all():
+        parameters = parameters.rows(slice(0, 1))
+    narrow = images.dtype in (torch.bfloat16, torch.float16) and any(made.blends for made in chain)
+    done = images.float() if narrow else images
+    for transform in chain:
+        done = transform.apply(done, parameters)
+    done = done.to(images.dtype)
+    if linear.channels_inside(images):
+        return done.contiguous(memory_format=torch.channels_last)
+    return done
+
+
+def _runs(values: Tensor) -> list[tuple[int, int]]:
+    """The longest ranges of equal rows, as (start, stop)."""
+    edges = (values[1:] != values[:-1]).any(1).nonzero().flatten() + 1
+    return list(itertools.pairwise([0, *edges.tolist(), len(values)]))
+
+
+def _check(images: Tensor, parameters: Parameters) -> None:
+    if not images.is_floating_point():
+        raise TypeError(f"images must be floating point, found {images.dtype}; preprocess them first")
+    if images.ndim != 4 or len(images) != len(parameters):
+        raise ValueError(
+            f"images must be (N, C, H, W) with a row of parameters each, found {tuple(images.shape)} and "
+            f"{len(parameters)} rows; repeat the rows of groups by Parameters.rows"
+        )
+    if tuple(images.shape[2:]) != parameters.size:
+        raise ValueError(
+            f"the parameters were drawn for images of {parameters.size[0]}x{parameters.size[1]} pixels, "
+            f"found {images.shape[2]}x{images.shape[3]}"
+        )
