@@ -9,7 +9,6 @@ namespace pydistill {
 inline void check_norm_relu_pool(const char* op, const Tensor& x, const Tensor& weight,
                                  const Tensor& bias) {
     const ScalarType sums = statistic_dtype(op, x);
-    STD_TORCH_CHECK(x.dim() == 4, op, ": x must be (R, C, H, W)");
     STD_TORCH_CHECK(x.size(2) >= 2 && x.size(3) >= 2, op, ": height and width must be at least 2");
     STD_TORCH_CHECK(weight.dim() == 2 && weight.size(0) >= 1 && x.size(0) % weight.size(0) == 0, op,
                     ": weight must be (G, C) with G a divisor of the number of images");

@@ -31,6 +31,7 @@ inline bool is_dense(const Tensor& x, Order order) {
 
 // The order that an operator works and answers in; `_format` in pydistill/ops/_layout.py says the same.
 inline Order order_of(const Tensor& x) {
+    STD_TORCH_CHECK(x.dim() == 4, "images must be (R, C, H, W), found ", x.dim(), " dimensions");
     if (is_dense(x, Order::nchw)) return Order::nchw;
     return is_dense(x, Order::nhwc) || x.stride(1) == 1 ? Order::nhwc : Order::nchw;
 }

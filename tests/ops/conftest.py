@@ -1,0 +1,30 @@
+"""Which tests of the operators run: kernels' where they are loaded, a GPU's where there is one."""
+
+import pytest
+import torch
+
+from pydistill import ops
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "compiled: needs the extension's kernels, not only the references")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what cannot run here, without a skip in every report."""
+    absent = set()
+    if not ops.status().loaded:
+        absent.add("compiled")
+    if not torch.cuda.is_available() or "cuda" not in ops.status().backends:
+        absent.add("cuda")
+    out = [item for item in items if any(item.get_closest_marker(name) for name in absent)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
