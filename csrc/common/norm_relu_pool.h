@@ -13,13 +13,28 @@
 //   grad of w: sum over images of r M T;   grad of b: 0, the bias only moves the mask.
 #pragma once
 
-#if defined(__CUDACC__)
-#define PD_FORMULA __host__ __device__ __forceinline__
-#else
-#define PD_FORMULA inline __attribute__((always_inline))
-#endif
+#include "formula.h"
 
 namespace pydistill::norm_relu_pool {
+
+enum class Storage { f32, f64, b16 };
+
+// What a kernel works on. x, v, grad_x (R, C, H, W) and grad, pooled (R, C, H/2, W/2), all in one order;
+// weight, bias, u, z (G, C); mean, rstd, and what each plane adds to the gradients of weight and bias, (R,
+// C).
+struct Job {
+    Storage storage;
+    bool channels_last;
+    int64_t rows, channels, height, width, groups;
+    double eps;
+    const void *x, *grad, *v;             // v: gradient of gx
+    const void *weight, *bias, *u, *z;    // u, z: gradients of gw, gb
+    void *mean, *rstd, *pooled, *grad_x;  // pooled: the output, or the gradient of grad
+    void *part_w, *part_b;
+
+    // Where image `row` finds its weights: the images of a group are consecutive.
+    PD_FORMULA int64_t weights_of(int64_t row) const { return row / (rows / groups) * channels; }
+};
 
 // `value` where y > 0, else 0. Not-a-numbers pass, as they do in ReLU and its derivative.
 template <class V>

@@ -66,6 +66,13 @@ inline void expect_dtype(const char* op, const char* name, const Tensor& tensor,
                     " must hold sums' dtype (float64 for float64 images, else float32) or the images' own");
 }
 
+// Of this shape, and of the dtype of `like`.
+inline void expect_like(const char* op, const char* name, const Tensor& tensor, const Tensor& like,
+                        std::initializer_list<int64_t> shape) {
+    expect_shape(op, name, tensor, shape);
+    expect_dtype(op, name, tensor, like.scalar_type());
+}
+
 // The dtype that statistics and per-channel tensors of images of this dtype are kept in.
 inline ScalarType statistic_dtype(const char* op, const Tensor& x) {
     const ScalarType dtype = x.scalar_type();

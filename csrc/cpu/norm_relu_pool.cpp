@@ -7,19 +7,8 @@
 
 namespace pydistill::cpu::nrp {
 
-enum class Storage { f32, f64, b16 };
-
-// x (R, C, H, W), pooled (R, C, H/2, W/2), both in one order; weight, bias, u, z (G, C); mean, rstd, and
-// what each plane adds to the gradients of weight and bias, (R, C).
-struct Job {
-    Storage storage;
-    bool channels_last;
-    int64_t rows, channels, height, width, groups;
-    double eps;
-    const void *x, *grad, *v;           // v: gradient of gx
-    const void *weight, *bias, *u, *z;  // u, z: gradients of gw, gb
-    void *mean, *rstd, *pooled, *grad_x, *part_w, *part_b;
-};
+using norm_relu_pool::Job;
+using norm_relu_pool::Storage;
 
 // Planes (NCHW) or blocks of channels of one image (NHWC) from `begin` to `end`; `scratch` holds H W sums.
 using Kernel = void (*)(const Job&, int64_t begin, int64_t end, void* scratch);
@@ -39,9 +28,6 @@ namespace pydistill::cpu::PD_ISA {
 namespace {
 
 using namespace pydistill::norm_relu_pool;
-using nrp::Job;
-using nrp::Storage;
-
 template <class A>
 A inverse_root(A value) {
     if constexpr (sizeof(A) == 4)
@@ -70,11 +56,6 @@ struct Pointers {
           part_w(static_cast<A*>(job.part_w)),
           part_b(static_cast<A*>(job.part_b)) {}
 };
-
-// Where image `row` finds its weights: the images of a group are consecutive.
-PD_INLINE int64_t weights_of(const Job& job, int64_t row) {
-    return row / (job.rows / job.groups) * job.channels;
-}
 
 // ---- NCHW: a plane is contiguous ----
 
@@ -153,7 +134,7 @@ void spread_plane(const S* grad, acc_t<S>* out, int64_t height, int64_t width) {
 
 template <class A>
 PD_INLINE Plane<A> plane_at(const Job& job, const Pointers<A>& p, int64_t index) {
-    const int64_t row = index / job.channels, at = weights_of(job, row) + index % job.channels;
+    const int64_t row = index / job.channels, at = job.weights_of(row) + index % job.channels;
     return {p.mean[index], p.rstd[index], p.weight[at], p.bias[at]};
 }
 
@@ -245,7 +226,7 @@ void double_backward_planes(const Job& job, int64_t begin, int64_t end, void* sc
         const Sums<A> all{total<A, L>(sums.gy) + rest.gy[0], total<A, L>(sums.gy_xh) + rest.gy_xh[0],
                           total<A, L>(sums.v) + rest.v[0], total<A, L>(sums.v_xh) + rest.v_xh[0],
                           total<A, L>(sums.v_gy) + rest.v_gy[0]};
-        const int64_t at = weights_of(job, index / job.channels) + index % job.channels;
+        const int64_t at = job.weights_of(index / job.channels) + index % job.channels;
         const Second<A> second(plane, all, p.u[at], p.z[at], A{1} / static_cast<A>(size));
         p.part_w[index] = second.grad_weight(static_cast<A>(size));
         over<L>(0, size, [&]<int K>(int64_t j) __attribute__((always_inline)) {
@@ -369,7 +350,7 @@ void forward_blocks(const Job& job, int64_t begin, int64_t end, void*) {
                             inverse_root(moments[k].squares[l] * inverse + static_cast<A>(job.eps));
                 }
                 Plane<V> planes[K];
-                load_planes<S, L, K>(p, at, weights_of(job, block.row) + c, planes);
+                load_planes<S, L, K>(p, at, job.weights_of(block.row) + c, planes);
                 const auto value = [&](int64_t offset, int k) __attribute__((always_inline)) {
                     const V y = planes[k].affine(planes[k].normal(load<S, L>(x + offset + k * L)));
                     return rectify(y, y);
@@ -405,7 +386,7 @@ void backward_blocks(const Job& job, int64_t begin, int64_t end, void*) {
                 const S* grad = static_cast<const S*>(job.grad) + block.row * pooled * channels + c;
                 S* grad_x = static_cast<S*>(job.grad_x) + offset;
                 Plane<V> planes[K];
-                load_planes<S, L, K>(p, at, weights_of(job, block.row) + c, planes);
+                load_planes<S, L, K>(p, at, job.weights_of(block.row) + c, planes);
                 V a[K]{}, s[K]{};
                 over_windows(
                     job,
@@ -467,7 +448,7 @@ void double_backward_blocks(const Job& job, int64_t begin, int64_t end, void*) {
             block.begin, block.end, [&]<int L, int K>(int64_t c) __attribute__((always_inline)) {
                 using V = vec<A, L>;
                 const int64_t offset = block.row * size * channels + c, at = block.row * channels + c;
-                const int64_t weights = weights_of(job, block.row) + c;
+                const int64_t weights = job.weights_of(block.row) + c;
                 const S* x = static_cast<const S*>(job.x) + offset;
                 const S* v = static_cast<const S*>(job.v) + offset;
                 const S* grad = static_cast<const S*>(job.grad) + block.row * pooled * channels + c;
@@ -559,9 +540,8 @@ const nrp::Table norm_relu_pool_table{forward, backward, double_backward, blocks
 #else
 // ---- host part ----------------------------------------------------------------------------------------
 #include <memory>
-#include <tuple>
 
-#include "../common/norm_relu_pool_checks.h"
+#include "../common/norm_relu_pool_ops.h"
 #include "parallel.h"
 
 PD_DECLARE_LEVELS(pydistill::cpu::nrp::Table, norm_relu_pool_table)
@@ -570,94 +550,35 @@ namespace pydistill::cpu {
 namespace {
 
 using nrp::Job;
-using nrp::Kernel;
-using nrp::Storage;
 
-Job describe(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, Order order) {
-    check_norm_relu_pool(op, x, weight, bias);
-    const ScalarType dtype = x.scalar_type();
-    Job job{};
-    job.storage = dtype == ScalarType::Float    ? Storage::f32
-                  : dtype == ScalarType::Double ? Storage::f64
-                                                : Storage::b16;
-    job.channels_last = order == Order::nhwc;
-    job.rows = x.size(0), job.channels = x.size(1), job.height = x.size(2), job.width = x.size(3);
-    job.groups = weight.size(0);
-    job.x = x.const_data_ptr();
-    job.weight = weight.const_data_ptr(), job.bias = bias.const_data_ptr();
-    return job;
-}
+struct Backend {
+    static Tensor output(std::initializer_list<int64_t> shape, const Tensor& like, Order order) {
+        return cpu::output(shape, like, order);
+    }
+    static Tensor sum_images(const Tensor& parts, int64_t groups) { return cpu::sum_images(parts, groups); }
 
-void run(const Job& job, Kernel kernel) {
-    if (job.rows == 0) return;
-    const int64_t size = job.height * job.width;
-    const int64_t blocks = job.channels_last ? PD_TABLE(norm_relu_pool_table).blocks(job) : job.channels;
-    const int64_t work = size * job.channels / blocks;
-    parallel(job.rows * blocks, work, [&](int64_t begin, int64_t end) {
-        const std::unique_ptr<double[]> scratch(job.channels_last ? nullptr : new double[size]);
-        kernel(job, begin, end, scratch.get());
-    });
-}
+    static void forward(const Job& job, const Tensor&) { run(job, PD_TABLE(norm_relu_pool_table).forward); }
+    static void backward(const Job& job, const Tensor&) {
+        run(job, PD_TABLE(norm_relu_pool_table).backward);
+    }
+    static void double_backward(const Job& job, const Tensor&) {
+        run(job, PD_TABLE(norm_relu_pool_table).double_backward);
+    }
 
-std::tuple<Tensor, Tensor, Tensor> forward(Tensor x, Tensor weight, Tensor bias, double eps) {
-    const Order order = order_of(x);
-    x = dense(x, order), weight = dense(weight), bias = dense(bias);
-    Job job = describe("norm_relu_pool", x, weight, bias, order);
-    job.eps = eps;
-    Tensor pooled = output({job.rows, job.channels, job.height / 2, job.width / 2}, x, order);
-    Tensor mean = empty({job.rows, job.channels}, weight), rstd = empty({job.rows, job.channels}, weight);
-    job.pooled = pooled.mutable_data_ptr(), job.mean = mean.mutable_data_ptr(),
-    job.rstd = rstd.mutable_data_ptr();
-    run(job, PD_TABLE(norm_relu_pool_table).forward);
-    return {pooled, mean, rstd};
-}
-
-std::tuple<Tensor, Tensor, Tensor> backward(Tensor grad, Tensor x, Tensor weight, Tensor bias, Tensor mean,
-                                            Tensor rstd) {
-    const char* op = "norm_relu_pool_backward";
-    const Order order = order_of(x);
-    x = dense(x, order), weight = dense(weight), bias = dense(bias), mean = dense(mean), rstd = dense(rstd);
-    Job job = describe(op, x, weight, bias, order);
-    check_norm_relu_pool_saved(op, x, weight, grad, mean, rstd);
-    grad = dense(grad, order);
-    job.grad = grad.const_data_ptr(), job.mean = mean.data_ptr(), job.rstd = rstd.data_ptr();
-    Tensor grad_x = output({job.rows, job.channels, job.height, job.width}, x, order);
-    Tensor part_w = empty({job.rows, job.channels}, weight),
-           part_b = empty({job.rows, job.channels}, weight);
-    job.grad_x = grad_x.mutable_data_ptr();
-    job.part_w = part_w.mutable_data_ptr(), job.part_b = part_b.mutable_data_ptr();
-    run(job, PD_TABLE(norm_relu_pool_table).backward);
-    return {grad_x, sum_images(part_w, job.groups), sum_images(part_b, job.groups)};
-}
-
-std::tuple<Tensor, Tensor, Tensor> double_backward(Tensor ggx, Tensor ggw, Tensor ggb, Tensor grad,
-                                                   Tensor x, Tensor weight, Tensor bias, Tensor mean,
-                                                   Tensor rstd) {
-    const char* op = "norm_relu_pool_double_backward";
-    const Order order = order_of(x);
-    x = dense(x, order), weight = dense(weight), bias = dense(bias), mean = dense(mean), rstd = dense(rstd);
-    Job job = describe(op, x, weight, bias, order);
-    check_norm_relu_pool_saved(op, x, weight, grad, mean, rstd);
-    check_norm_relu_pool_directions(op, x, weight, ggx, ggw, ggb);
-    grad = dense(grad, order), ggx = dense(ggx, order), ggw = dense(ggw), ggb = dense(ggb);
-    job.grad = grad.const_data_ptr(), job.mean = mean.data_ptr(), job.rstd = rstd.data_ptr();
-    job.v = ggx.const_data_ptr(), job.u = ggw.const_data_ptr(), job.z = ggb.const_data_ptr();
-    Tensor grad_grad = output({job.rows, job.channels, job.height / 2, job.width / 2}, x, order);
-    Tensor grad_x = output({job.rows, job.channels, job.height, job.width}, x, order);
-    Tensor part_w = empty({job.rows, job.channels}, weight);
-    job.pooled = grad_grad.mutable_data_ptr(), job.grad_x = grad_x.mutable_data_ptr();
-    job.part_w = part_w.mutable_data_ptr();
-    run(job, PD_TABLE(norm_relu_pool_table).double_backward);
-    return {grad_grad, grad_x, sum_images(part_w, job.groups)};
-}
+    static void run(const Job& job, nrp::Kernel kernel) {
+        const int64_t size = job.height * job.width;
+        const int64_t blocks =
+            job.channels_last ? PD_TABLE(norm_relu_pool_table).blocks(job) : job.channels;
+        parallel(job.rows * blocks, size * job.channels / blocks, [&](int64_t begin, int64_t end) {
+            const std::unique_ptr<double[]> scratch(job.channels_last ? nullptr : new double[size]);
+            kernel(job, begin, end, scratch.get());
+        });
+    }
+};
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(pydistill, CPU, m) {
-    m.impl("norm_relu_pool", TORCH_BOX(&forward));
-    m.impl("norm_relu_pool_backward", TORCH_BOX(&backward));
-    m.impl("norm_relu_pool_double_backward", TORCH_BOX(&double_backward));
-}
+STABLE_TORCH_LIBRARY_IMPL(pydistill, CPU, m) { norm_relu_pool::Operators<Backend>::implement(m); }
 
 }  // namespace pydistill::cpu
 
