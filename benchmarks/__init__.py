@@ -1,0 +1,1 @@
+"""Measurements: speed as ratios, memory as peaks, accuracy with its protocol."""

@@ -1,0 +1,1 @@
+"""Methods against plain torch, and what they reach on real data."""

@@ -1,6 +1,6 @@
 """One DM image step: pydistill against plain torch written as the paper's public code does it.
 
-    python -m benchmarks.methods.dm_step PATH/TO/cifar10 [--rounds 7] [--out benchmarks/results/dm_step.json]
+    python -m benchmarks.methods.dm_step PATH/TO/cifar10 [--rounds 7] [--out FILE]
 
 ConvNet-3/128, 10 images a class, 256 real images a class, siamese augmentation in its single mode. The
 sides take turns in one process, each doing the same number of steps with the same seeds of their own;
@@ -8,8 +8,9 @@ medians and ratios are over rounds. The peak of memory is that of a fresh proces
 """
 
 import argparse
+import functools
+import itertools
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,14 +69,11 @@ def main() -> None:
         print(json.dumps(measure.peak_growth(lambda: make_side(options.peak_of, data)(0))))
         return
 
-    sides = {name: make_side(name, data) for name in SIDES}
-    seconds: dict[str, list[float]] = {name: [] for name in SIDES}
-    for index in range(options.rounds + 1):
-        for name, step in sides.items():
-            begun = time.perf_counter()
-            step(index)
-            if index:  # the first round warms up
-                seconds[name].append(time.perf_counter() - begun)
+    steps, count = {name: make_side(name, data) for name in SIDES}, itertools.count()
+    seconds = measure.interleave(
+        {name: functools.partial(lambda step: step(next(count)), step) for name, step in steps.items()},
+        options.rounds,
+    )
     peaks = {
         name: measure.run_fresh("benchmarks.methods.dm_step", [options.data, "--peak-of", name])
         for name in SIDES
@@ -91,7 +89,7 @@ def main() -> None:
     }
     measure.write(options.out, "dm_step", rows, rounds=options.rounds)
     for name, row in rows.items():
-        print(f"{name:<9} {row['seconds']:.3f} s  {row['ratio to plain']:.2f}x  {row['peak MiB over loaded data']}")
+        print(f"{name:<9} {row['seconds']:.3f} s  {row['ratio to plain']:.2f}x  {peaks[name]:.0f} MiB")
 
 
 if __name__ == "__main__":

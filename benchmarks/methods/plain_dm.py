@@ -84,9 +84,7 @@ def scale(images: Tensor, ratio: float = 1.2) -> Tensor:
 def rotate(images: Tensor, degrees: float = 15.0) -> Tensor:
     """Turn about the centre."""
     angle = torch.deg2rad((torch.rand(()) - 0.5) * 2 * degrees)
-    return _warp(
-        images, torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
-    )
+    return _warp(images, torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2))
 
 
 def _warp(images: Tensor, matrix: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Operators against plain torch."""
