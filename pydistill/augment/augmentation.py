@@ -33,9 +33,9 @@ _READS = torch.tensor(
 """(13, 6) which transform reads a column."""
 
 _BITS = 2 ** torch.arange(len(TRANSFORMS))
-"""A kind is the sum of the active transforms' bits."""
+"""The sum of the active transforms' bits tells what happens to an image."""
 
-_BLENDING = sum(1 << index for index, made in enumerate(TRANSFORMS.values()) if made.blends)
+_BLENDS = torch.tensor([made.blends for made in TRANSFORMS.values()])
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class Augmentation:
     def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
         """Transform images; twice differentiable (and more often) in the images, not in the parameters.
 
-        Each image goes through the transforms its row has active and no other; where none is active the
-        result is the input itself. Bfloat16 and half-precision images are transformed in float32.
+        An image whose row has no transform active comes out bit for bit as it went in. Images of half
+        precision are blended in float32.
 
         Args:
             images: (N, C, H, W), floating point; channels_last stays channels_last.
@@ -147,43 +147,47 @@ class Augmentation:
             ValueError: The number of rows or the images' size is not that of the parameters.
         """
         _check(images, parameters)
-        values = parameters.values
-        active = (values != _IDENTITY).float() @ _READS > 0
-        kinds = (active * _BITS).sum(1)
-        if not kinds.any():
+        if not len(images):
             return images
+        values = parameters.values
         runs = _runs(values)
-        if len(runs) > min(len(values) // _SHORTEST_RUN, _MOST_RUNS):
-            if (kinds & _BLENDING == kinds[0] & _BLENDING).all():
-                # transforms that do not blend leave a row that is inactive as it is
-                kinds = (active.any(0) * _BITS).sum().expand(len(kinds))
-            runs = _runs(kinds[:, None])
+        if len(runs) <= max(1, min(len(values) // _SHORTEST_RUN, _MOST_RUNS)):
+            return _apply_to_runs(images, parameters, runs, alike=True)
+        active = (values != _IDENTITY).float() @ _READS > 0
+        blending = active & _BLENDS
+        if (blending == blending[:1]).all():
+            # one run suffices: transforms that do not blend leave a row that is inactive as it is
+            return _apply_to_runs(images, parameters, [(0, len(values))])
+        kinds = (active * _BITS).sum(1)
+        runs = _runs(kinds[:, None])
         if len(runs) <= _MOST_RUNS:
-            return _transform(images, parameters, kinds, runs)
+            return _apply_to_runs(images, parameters, runs)
         kinds, order = kinds.sort(stable=True)
-        alike = linear.take(images, order.to(images.device))
-        done = _transform(alike, parameters.rows(order), kinds, _runs(kinds[:, None]))
+        gathered = linear.take(images, order.to(images.device))
+        done = _apply_to_runs(gathered, parameters.rows(order), _runs(kinds[:, None]))
         return linear.take(done, order.argsort().to(images.device))
 
 
-def _transform(
-    images: Tensor, parameters: Parameters, kinds: Tensor, runs: Sequence[tuple[int, int]]
+def _apply_to_runs(
+    images: Tensor, parameters: Parameters, runs: Sequence[tuple[int, int]], alike: bool = False
 ) -> Tensor:
-    """Transform runs of images, each run with one set of active transforms."""
+    """Transform each run by whatever is active in any of its rows; ``alike``: a run's rows are equal."""
     parts = torch.split(images, [stop - start for start, stop in runs])
     done = [
-        _transform_run(part, parameters.rows(slice(start, stop)), int(kinds[start]))
+        _apply_to_run(part, parameters.rows(slice(start, start + 1 if alike else stop)))
         for part, (start, stop) in zip(parts, runs, strict=True)
     ]
-    return done[0] if len(done) == 1 else torch.cat(done)
+    if len(done) == 1:
+        return images if done[0] is parts[0] else done[0]
+    return torch.cat(done)
 
 
-def _transform_run(images: Tensor, parameters: Parameters, kind: int) -> Tensor:
-    chain = [transform for index, transform in enumerate(TRANSFORMS.values()) if kind >> index & 1]
+def _apply_to_run(images: Tensor, parameters: Parameters) -> Tensor:
+    differs = (parameters.values != _IDENTITY).any(0).tolist()
+    active = {column for column, here in zip(Parameters.COLUMNS, differs, strict=True) if here}
+    chain = [transform for transform in TRANSFORMS.values() if active.intersection(transform.columns)]
     if not chain:
         return images
-    if (parameters.values == parameters.values[:1]).all():
-        parameters = parameters.rows(slice(0, 1))
     narrow = images.dtype in (torch.bfloat16, torch.float16) and any(made.blends for made in chain)
     done = images.float() if narrow else images
     for transform in chain:
