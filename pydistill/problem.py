@@ -1,6 +1,6 @@
 """What a method works on: real data, a budget, a seed, a device. Made once, read by every step."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from pydistill import seeds
 from pydistill.data.real import RealData
 from pydistill.tasks import Groups, Task
+from pydistill.tasks.base import chunks
 
 _LARGEST_BATCH = {"cpu": 32, "cuda": 2048}
 """Default bound of a working batch. On a CPU 32 images keep a block's maps below the size from which
@@ -57,10 +58,9 @@ class Problem:
         """Training images as network input (M, C, H, W), channels_last, on the device."""
         return self.data.inputs(self.data.train, indices, self.device, dtype)
 
-    def chunks(self, total: int) -> Iterator[slice]:
+    def chunks(self, total: int) -> Sequence[slice]:
         """Slices that cover ``range(total)``, none longer than ``max_batch``."""
-        for start in range(0, total, self.max_batch):
-            yield slice(start, min(start + self.max_batch, total))
+        return chunks(total, self.max_batch)
 
 
 def make_problem(

@@ -1,14 +1,17 @@
 """The command line from outside: what it writes, what it says, its exit codes."""
 
+import errno
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pydistill.cli import main
 from pydistill.data import DistilledData
@@ -86,6 +89,7 @@ def test_resume_after_the_end_gives_the_same_set(source, tmp_path):
         (["--method", "random", "--preset", "fast"], 2, "random has no preset 'fast'"),
         (["--method", "dm", "--iterations", "0"], 2, "iterations must be at least 1"),
         (["--method", "dm", "--network", "convnett"], 2, "convnet"),
+        (["--method", "dm", "--network", "convnet:depth=5"], 2, "depth"),
         (["--method", "random", "--ipc", "0"], 2, "ipc must be at least 1, got 0"),
         (["--method", "random", "--ipc", "-1"], 2, "ipc must be at least 1, got -1"),
         (["--method", "random", "--ipc", "99"], 2, "has only 27 training images"),
@@ -109,6 +113,79 @@ def test_unknown_option_of_a_method_exits_with_2(source, tmp_path, capsys):
 def test_missing_data_exits_with_3(name, tmp_path, capsys):
     assert distill(name, tmp_path, "--method", "random") == 3
     assert name.split("/")[-1] in capsys.readouterr().err
+
+
+def garbage_idx(folder):
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        (folder / name).write_bytes(b"this is no IDX file")
+    return "train-images-idx3-ubyte"
+
+
+def short_idx(folder):
+    (folder / "train-images-idx3-ubyte").write_bytes(
+        struct.pack(">4B3I", 0, 0, 8, 3, 5, 8, 8) + b"\0" * 100
+    )
+    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, 5) + bytes(range(5)))
+    return "train-images-idx3-ubyte"
+
+
+def garbage_parquet(folder):
+    (folder / "train-00000-of-00001.parquet").write_bytes(b"PAR1 and then nothing that parquet knows PAR1")
+    return "parquet"
+
+
+def labels_with_a_gap(folder):
+    arrays = blobs()
+    arrays["y_train"], arrays["y_test"] = (
+        np.where(arrays[n] == 1, 0, arrays[n]) for n in ("y_train", "y_test")
+    )
+    np.savez(folder / "gap.npz", **arrays)
+    return "labels must be numbered 0 to K - 1 without gaps, found [0, 2]"
+
+
+def empty_class(folder):
+    for name in ("cat", "dog"):
+        (folder / name).mkdir()
+    for at in range(5):
+        Image.new("L", (8, 8), at).save(folder / "cat" / f"{at}.png")
+    return "dog"
+
+
+def empty_folder(folder):
+    return folder.name
+
+
+@pytest.mark.parametrize(
+    "spoil", [garbage_idx, short_idx, garbage_parquet, labels_with_a_gap, empty_class, empty_folder]
+)
+def test_damaged_data_exits_with_3_and_says_what(spoil, tmp_path, capsys):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    named = spoil(folder)
+    source = next(iter(folder.glob("*.npz")), folder)
+    assert distill(str(source), tmp_path / "out", "--method", "random") == 3
+    assert named in capsys.readouterr().err
+
+
+def test_set_of_other_shape_than_the_data_exits_with_2(source, tmp_path, capsys):
+    np.savez(tmp_path / "colour.npz", **blobs(channels=3))
+    assert distill(source, tmp_path / "run", "--method", "random") == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "colour.npz")]) == 2
+    assert "(3, 8, 8)" in capsys.readouterr().err
+
+
+def test_full_disk_exits_with_4_and_leaves_the_old_set(source, tmp_path, capsys, monkeypatch):
+    assert distill(source, tmp_path, "--method", "random", "--seed", "1") == 0
+    before = DistilledData.load(tmp_path).images
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert distill(source, tmp_path, "--method", "random", "--seed", "2", "--overwrite") == 4
+    assert "No space left on device" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert DistilledData.load(tmp_path).images.equal(before)
 
 
 def test_not_a_number_pixels_exit_with_3(tmp_path, capsys):

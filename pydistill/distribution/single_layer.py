@@ -70,7 +70,7 @@ class MeanEmbedding(Method):
 
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
         turn = index // self.steps_per_network
-        network = self._network(problem, turn)
+        network = self._network(problem, turn, torch.float32)
         augmentation = Augmentation.parse(self._augment(problem))
         views = augmentation.sample(
             len(problem.groups),
@@ -79,7 +79,7 @@ class MeanEmbedding(Method):
             size=problem.data.shape[1:],
         )
         if index % self.steps_per_network == 0:
-            state["real means"] = self._real_means(problem, network, augmentation, views, turn)
+            state["real means"] = self._real_means(problem, augmentation, views, turn)
 
         images = state["images"].detach().requires_grad_()
         seen = augmentation.apply(images, views.rows(state["groups"]))
@@ -99,31 +99,27 @@ class MeanEmbedding(Method):
     def _augment(self, problem: Problem) -> str:
         return problem.data.augment if self.augment == "auto" else self.augment
 
-    def _network(self, problem: Problem, turn: int) -> nets.Network:
+    def _network(self, problem: Problem, turn: int, dtype: torch.dtype) -> nets.Network:
         network = nets.build(
             self.network,
             problem.data.shape,
             problem.task.outputs,
             problem.generator("network", turn),
             device=problem.device,
+            dtype=dtype,
         )
         return network.requires_grad_(False).eval()
 
     @torch.no_grad()
     def _real_means(
-        self,
-        problem: Problem,
-        network: nets.Network,
-        augmentation: Augmentation,
-        views: Parameters,
-        turn: int,
+        self, problem: Problem, augmentation: Augmentation, views: Parameters, turn: int
     ) -> Tensor:
         """(G, D) float32 class means of the embeddings of a fresh real batch, all classes in one stream."""
         draw: Draw = problem.groups.draw(
             self.batch_real, problem.generator("real batch", turn), strict=False
         )
         dtype = getattr(torch, self.real_precision)
-        network = network.to(dtype)
+        network = self._network(problem, turn, dtype)
         sums, mass = torch.zeros((), device=problem.device), torch.zeros((), device=problem.device)
         for part in problem.chunks(len(draw.indices)):
             seen = augmentation.apply(
@@ -131,5 +127,4 @@ class MeanEmbedding(Method):
             )
             more = problem.task.group_sums(network(seen, "embedding"), problem.targets(draw.indices[part]))
             sums, mass = sums + more[0], mass + more[1]
-        network.to(torch.float32)
         return sums / mass[:, None]
