@@ -182,8 +182,8 @@ def _made(report: Report) -> Iterable[tuple[str, Any]]:
     yield "wall time", f"{made['seconds']:.1f} s"
     if made.get("preset"):
         yield "preset", made["preset"]
-    yield from made["config"].items()
-    yield from ((f"{name} then", version) for name, version in made["versions"].items())
+    yield from ((name, value) for name, value in made["config"].items() if name != "iterations")
+    yield "made with", ", ".join(f"{name} {version}" for name, version in made["versions"].items())
 
 
 def _facts(title: str, facts: Iterable[tuple[str, Any]]) -> str:

@@ -281,7 +281,7 @@ def _notes(
         )
     if made.fingerprint != data.fingerprint:
         notes.append(f"The set was distilled from other data ({made.data}) than it was evaluated on.")
-    return tuple(notes)
+    return (*notes, *data.notes)
 
 
 def _pictures(distilled: DistilledData, data: RealData, draws: Sequence[Draw]) -> dict[str, bytes]:

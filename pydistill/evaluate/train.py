@@ -154,7 +154,7 @@ def train(
     for together in _groups(lessons):
         run = _Run(architecture, task, training, torch.device(device), dtype, watch)
         first = run.build(lessons[together[0]])
-        mode = choose(first, lessons[together[0]], training, len(together), run.device)
+        mode = choose(first, lessons[together[0]], training, len(together))
         if execution != "auto":
             mode = execution
         if mode == "ensemble" and next(first.buffers(), None) is not None:
@@ -170,12 +170,24 @@ def train(
 _LARGEST_ENSEMBLE = 16
 """Most networks stacked at once: bounds memory; by then the fixed cost of a step is shared well enough."""
 
+_ENSEMBLE_BELOW = 4_000_000
+"""Multiply-adds of a network's forward pass over a batch. Below, the fixed cost of a step is most of it."""
+
 
 def choose(
-    network: nets.Network, lesson: Lesson, training: Training, networks: int, device: torch.device
+    network: nets.Network, lesson: Lesson, training: Training, networks: int
 ) -> Literal["loop", "ensemble"]:
-    """Which execution is faster."""
-    return "loop"
+    """Which execution is faster, by the work in a step.
+
+    Measured on two CPU cores (``benchmarks/kernels/ensemble.py``): stacking saves where a step is little
+    work, and costs where it is much, since grouped convolutions are slower than plain ones. Not measured on
+    CUDA, where the same rule is used.
+    """
+    if networks < 2 or next(network.buffers(), None) is not None:
+        return "loop"
+    batch = min(training.batch_size, len(lesson.samples))
+    work = nets.flops(network, lesson.samples.shape) * batch
+    return "ensemble" if work <= _ENSEMBLE_BELOW else "loop"
 
 
 def _check(training: Training, execution: str) -> None:
