@@ -1,6 +1,7 @@
 """Several networks at once: stacked under ``torch.func.vmap`` against one after the other.
 
-From this table comes the rule of ``pydistill.evaluate.train.choose``. Run it on a quiet machine:
+From this table comes the rule of ``pydistill.evaluate.train.choose``. Where other
+processes share the cores, one thread (``OMP_NUM_THREADS=1``) still gives usable figures:
 
     python -m benchmarks.kernels.ensemble
 """
@@ -10,6 +11,7 @@ import itertools
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,7 +20,7 @@ from rich.table import Table
 from benchmarks import measure
 from pydistill import nets, seeds
 from pydistill.evaluate.samples import TensorSamples
-from pydistill.evaluate.train import Execution, Lesson, Training, train
+from pydistill.evaluate.train import Execution, Lesson, Training, choose, train
 from pydistill.tasks import Classification
 
 CLASSES = Classification(tuple(str(at) for at in range(10)))
@@ -45,34 +47,38 @@ def step_seconds(architecture: str, members: list[Lesson], execution: Execution)
     ends: list[float] = []
     train(
         architecture,
-        members if execution == "ensemble" else members[:1],
+        members,
         CLASSES,
         Training(steps=STEPS),
         execution=execution,
         watch=lambda moment: ends.append(time.perf_counter()),
     )
-    quickest = min(after - before for before, after in itertools.pairwise(ends))
-    return quickest / (len(members) if execution == "ensemble" else 1)
+    return min(after - before for before, after in itertools.pairwise(ends)) / len(members)
 
 
 def row(
-    architecture: str, shape: tuple[int, int, int], batch: int, networks: int, rounds: int
-) -> dict[str, object]:
-    """Milliseconds a step and network of either execution, rounds taken in turn."""
-    members = lessons(shape, batch, networks)
+    architecture: str, shape: tuple[int, int, int], batch: int, counts: list[int], rounds: int
+) -> dict[str, Any]:
+    """Milliseconds a step and network, one by one and in stacks of ``counts``, rounds taken in turn."""
+    members = lessons(shape, batch, max(counts))
     network = nets.build(architecture, shape, 10, seeds.generator(0, "network"))
-    quickest = {"loop": math.inf, "ensemble": math.inf}
+    loop, stacked = math.inf, dict.fromkeys(counts, math.inf)
     for _ in range(rounds):
-        for name in quickest:
-            quickest[name] = min(quickest[name], step_seconds(architecture, members, name))
+        loop = min(loop, step_seconds(architecture, members[:1], "loop"))
+        for count in counts:
+            seconds = step_seconds(architecture, members[:count], "ensemble")
+            stacked[count] = min(stacked[count], seconds)
+    training = Training(steps=STEPS)
     return {
         "architecture": architecture,
         "shape": shape,
         "batch": batch,
-        "networks": networks,
         "multiply-adds a step": nets.flops(network, shape) * batch,
-        "milliseconds": {name: 1000 * seconds for name, seconds in quickest.items()},
-        "times faster": quickest["loop"] / quickest["ensemble"],
+        "parameters": sum(value.numel() for value in network.parameters()),
+        "milliseconds one by one": 1000 * loop,
+        "milliseconds stacked": {count: 1000 * seconds for count, seconds in stacked.items()},
+        "times faster stacked": {count: loop / seconds for count, seconds in stacked.items()},
+        "chosen": {count: choose(network, members[0], training, count) for count in counts},
     }
 
 
@@ -80,22 +86,30 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--networks", type=int, default=5)
+    parser.add_argument("--networks", type=int, nargs="+", default=[3, 8, 16], help="in a stack")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 28, 32], help="of the images")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ensemble.json"))
     options = parser.parse_args()
-    table = Table("network", "images", "batch", "million multiply-adds", "loop ms", "ensemble ms", "x")
+    stacks = [f"x {count} stacked" for count in options.networks]
+    table = Table("network", "images", "batch", "million multiply-adds", "ms one by one", *stacks)
     rows = []
-    for shape in SHAPES:
+    for shape in (each for each in SHAPES if each[1] in options.sizes):
         for architecture in ARCHITECTURES:
             for batch in BATCHES:
                 made = row(architecture, shape, batch, options.networks, options.rounds)
                 rows.append(made)
-                middle, work = made["milliseconds"], made["multiply-adds a step"]
-                cells = (f"{work / 1e6:.2f}", f"{middle['loop']:.2f}", f"{middle['ensemble']:.2f}")
-                times = f"{made['times faster']:.2f}"
-                table.add_row(architecture, "x".join(map(str, shape)), str(batch), *cells, times)
+                chosen, gains = made["chosen"], made["times faster stacked"]
+                cells = [
+                    f"{gain:.2f}{' *' if chosen[count] == 'ensemble' else ''}"
+                    for count, gain in gains.items()
+                ]
+                work, loop = made["multiply-adds a step"] / 1e6, made["milliseconds one by one"]
+                size = "x".join(map(str, shape))
+                table.add_row(architecture, size, str(batch), f"{work:.2f}", f"{loop:.2f}", *cells)
     measure.write(options.out, "ensemble", rows, rounds=options.rounds)
-    Console(width=120).print(table)
+    console = Console(width=120)
+    console.print(table)
+    console.print("x: times faster than one by one; *: what the rule stacks")
 
 
 if __name__ == "__main__":

@@ -170,24 +170,30 @@ def train(
 _LARGEST_ENSEMBLE = 16
 """Most networks stacked at once: bounds memory; by then the fixed cost of a step is shared well enough."""
 
-_ENSEMBLE_BELOW = 4_000_000
-"""Multiply-adds of a network's forward pass over a batch. Below, the fixed cost of a step is most of it."""
+_FEWEST_STACKED = 8
+_MOST_WORK = 4_000_000
+_MOST_PARAMETERS = 500_000
+"""Where stacking pays: networks, multiply-adds of one's forward pass over a batch, parameters of all."""
 
 
 def choose(
     network: nets.Network, lesson: Lesson, training: Training, networks: int
 ) -> Literal["loop", "ensemble"]:
-    """Which execution is faster, by the work in a step.
+    """Which execution is faster.
 
-    Measured on two CPU cores (``benchmarks/kernels/ensemble.py``): stacking saves where a step is little
-    work, and costs where it is much, since grouped convolutions are slower than plain ones. Not measured on
-    CUDA, where the same rule is used.
+    A stacked step has a fixed cost of about five plain ones (vectorised calls are dearer than plain calls),
+    so it takes several networks to win it back, and steps of little work: grouped convolutions are slower
+    than plain ones, and large stacked parameters leave the cache. Measured on a CPU
+    (``benchmarks/kernels/ensemble.py``); not measured on CUDA, where the same rule is used.
     """
-    if networks < 2 or next(network.buffers(), None) is not None:
+    networks = min(networks, _LARGEST_ENSEMBLE)
+    parameters = sum(value.numel() for value in network.parameters())
+    stackable = next(network.buffers(), None) is None
+    if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
         return "loop"
     batch = min(training.batch_size, len(lesson.samples))
     work = nets.flops(network, lesson.samples.shape) * batch
-    return "ensemble" if work <= _ENSEMBLE_BELOW else "loop"
+    return "ensemble" if work <= _MOST_WORK else "loop"
 
 
 def _check(training: Training, execution: str) -> None:

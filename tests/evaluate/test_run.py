@@ -58,10 +58,10 @@ def test_same_seed_same_report_and_other_seed_another(report, distilled, tiny, s
 
 
 def test_either_execution_gives_the_same_report(report, distilled, tiny, short):
-    loop = evaluate(distilled, tiny, short, execution="loop")
-    assert {run.execution for run in loop.runs} == {"loop"}
-    assert {run.execution for run in report.runs} == {"ensemble"}
-    for one, other in zip(loop.runs, report.runs, strict=True):
+    stacked = evaluate(distilled, tiny, short, execution="ensemble")
+    assert {run.execution for run in stacked.runs} == {"ensemble"}
+    assert {run.execution for run in report.runs} == {"loop"}
+    for one, other in zip(stacked.runs, report.runs, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-4)
         assert abs(one.value - other.value) < 0.03
 
@@ -181,7 +181,7 @@ def test_several_architectures_are_rows_of_one_report(distilled, tiny, short):
     both = ("mlp:width=4", "convnet:width=4,depth=1,norm=batch")
     found = evaluate(distilled, tiny, dataclasses.replace(short, architectures=both, random_draws=1))
     assert found.architectures == both
-    assert [run.execution for run in found.runs] == ["ensemble"] * 6 + ["loop"] * 6
+    assert [run.architecture for run in found.runs] == [both[0]] * 6 + [both[1]] * 6
     assert all(each in found.text() for each in both)
 
 

@@ -225,11 +225,12 @@ def test_real_split_is_preprocessed_batch_by_batch(tiny):
 @pytest.mark.parametrize(
     ("architecture", "count", "networks", "expected"),
     [
-        ("mlp", 10, 5, "ensemble"),
-        ("mlp", 10, 1, "loop"),
-        ("convnet:width=16", 10, 5, "ensemble"),
-        ("convnet:width=128", 100, 5, "loop"),
-        ("convnet:width=4,norm=batch", 10, 5, "loop"),
+        ("mlp", 10, 8, "ensemble"),
+        ("mlp", 10, 7, "loop"),
+        ("mlp:width=512", 10, 8, "loop"),
+        ("convnet:width=16", 10, 20, "ensemble"),
+        ("convnet:width=16", 100, 20, "loop"),
+        ("convnet:width=4,norm=batch", 10, 20, "loop"),
     ],
 )
 def test_execution_is_chosen_by_the_work_in_a_step(architecture, count, networks, expected):
