@@ -43,77 +43,82 @@ PD_FORMULA V rectify(V y, V value) {
 }
 
 // What is constant in one plane. A is the type sums are kept in; as a vector, one lane a channel.
+// Kernels work on deviations d = x - mean instead of xh = d r, and on scale = w r: fewer multiplications.
 template <class A>
 struct Plane {
-    A mean, rstd, weight, bias;
+    A mean, rstd, scale, bias;
+
+    Plane() = default;
+    PD_FORMULA Plane(A mean_, A rstd_, A weight, A bias_)
+        : mean(mean_), rstd(rstd_), scale(weight * rstd_), bias(bias_) {}
 
     template <class V>
-    PD_FORMULA V normal(V x) const {
-        return (x - mean) * rstd;
+    PD_FORMULA V deviation(V x) const {
+        return x - mean;
     }
     template <class V>
-    PD_FORMULA V affine(V xh) const {
-        return xh * weight + bias;
+    PD_FORMULA V affine(V d) const {
+        return d * scale + bias;
     }
 };
 
 template <class A>
 struct First {
-    A a, c, scale;  // scale = w r
+    A scale, offset, slope;
 
-    PD_FORMULA First(const Plane<A>& plane, A sum_gy, A sum_gy_xh, A inverse_m)
-        : a(sum_gy * inverse_m), c(sum_gy_xh * inverse_m), scale(plane.weight * plane.rstd) {}
+    // From the sums over the plane of gy and of gy d.
+    First() = default;
+    PD_FORMULA First(const Plane<A>& plane, A sum_gy, A sum_gy_d, A inverse_m)
+        : scale(plane.scale),
+          offset(plane.scale * sum_gy * inverse_m),
+          slope(plane.scale * plane.rstd * plane.rstd * sum_gy_d * inverse_m) {}
 
     template <class V>
-    PD_FORMULA V grad_x(V gy, V xh) const {
-        return (gy - a - xh * c) * scale;
+    PD_FORMULA V grad_x(V gy, V d) const {
+        return gy * scale - offset - d * slope;
     }
 };
 
 // Sums over a plane that the second derivatives need.
 template <class A>
 struct Sums {
-    A gy, gy_xh, v, v_xh, v_gy;
+    A gy, gy_d, v, v_d, v_gy;
 
     template <class V>
-    PD_FORMULA void add(V gradient_y, V xh, V direction) {
+    PD_FORMULA void add(V gradient_y, V d, V direction) {
         gy += gradient_y;
-        gy_xh += gradient_y * xh;
+        gy_d += gradient_y * d;
         v += direction;
-        v_xh += direction * xh;
+        v_d += direction * d;
         v_gy += direction * gradient_y;
     }
 };
 
 template <class A>
 struct Second {
-    A v1, v2, c, scale, u, z, rstd, mean_h, slope, t;  // slope = mean(h xh) + r w T
+    A scale, shift, turn, pull, slope, offset, grad_w;
 
-    PD_FORMULA Second(const Plane<A>& plane, const Sums<A>& sums, A grad_weight, A grad_bias, A inverse_m)
-        : v1(sums.v * inverse_m),
-          v2(sums.v_xh * inverse_m),
-          c(sums.gy_xh * inverse_m),
-          scale(plane.weight * plane.rstd),
-          u(grad_weight),
-          z(grad_bias),
-          rstd(plane.rstd) {
-        const A a = sums.gy * inverse_m;
-        t = sums.v_gy * inverse_m - v1 * a - v2 * c;
-        mean_h = u * a - scale * (v2 * a + c * v1);
-        slope = u * c - scale * (c * v2 + c * v2) + scale * t;
+    Second() = default;
+    PD_FORMULA Second(const Plane<A>& plane, const Sums<A>& sums, A u, A z, A m, A inverse_m) {
+        const A r = plane.rstd, a = sums.gy * inverse_m, c = sums.gy_d * inverse_m * r;
+        const A v1 = sums.v * inverse_m, v2 = sums.v_d * inverse_m * r;
+        const A t = sums.v_gy * inverse_m - v1 * a - v2 * c;
+        scale = plane.scale;
+        shift = z - v1 * scale;  // q = v scale + d turn + shift
+        turn = r * (u - v2 * scale);
+        pull = r * c * scale;                                             // r h = gy turn - v pull
+        offset = r * (u * a - scale * (v2 * a + c * v1));                 // r mean(h)
+        slope = r * r * (u * c - scale * (c * v2 + c * v2) + scale * t);  // r^2 (mean(h xh) + r w T)
+        grad_w = r * m * t;                                               // the plane's part of it
     }
 
-    // What the plane adds to the gradient of w; m is the number of its pixels.
-    PD_FORMULA A grad_weight(A m) const { return rstd * m * t; }
-
     template <class V>
-    PD_FORMULA V grad_grad(V v, V xh) const {
-        return (v - v1 - xh * v2) * scale + xh * u + z;
+    PD_FORMULA V grad_grad(V v, V d) const {
+        return v * scale + d * turn + shift;
     }
     template <class V>
-    PD_FORMULA V grad_x(V gy, V v, V xh) const {
-        const V h = gy * u - (gy * v2 + v * c) * scale;
-        return (h - mean_h - xh * slope) * rstd;
+    PD_FORMULA V grad_x(V gy, V v, V d) const {
+        return gy * turn - v * pull - d * slope - offset;
     }
 };
 
