@@ -211,9 +211,7 @@ def _zeros(parameters: Mapping[str, Tensor]) -> Tensors:
     return {name: torch.zeros_like(value, requires_grad=False) for name, value in parameters.items()}
 
 
-def _aligned(
-    parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
-) -> tuple[_Many, _Many]:
+def _aligned(parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> tuple[_Many, _Many]:
     return list(parameters.values()), [gradients[name] for name in parameters]
 
 
