@@ -59,4 +59,5 @@ def test_cuda_kernels_touch_no_memory_but_theirs():
 
 
 def test_without_the_extension():
-    assert run("reference", "tests/ops", "-k", "not gradcheck") > 90  # torch's derivatives are torch's to check
+    """All but gradcheck: the derivatives are then torch's, and torch's to check."""
+    assert run("reference", "tests/ops", "-k", "not gradcheck") > 90
