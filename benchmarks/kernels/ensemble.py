@@ -1,7 +1,7 @@
 """Several networks at once: stacked under ``torch.func.vmap`` against one after the other.
 
 From this table comes the rule of ``pydistill.evaluate.train.choose``. Where other
-processes share the cores, one thread (``OMP_NUM_THREADS=1``) still gives usable figures:
+processes share the cores, one thread (``OMP_NUM_THREADS=1``) is timed by its own processor time:
 
     python -m benchmarks.kernels.ensemble
 """
@@ -27,7 +27,7 @@ CLASSES = Classification(tuple(str(at) for at in range(10)))
 ARCHITECTURES = ("mlp", "convnet:width=16", "convnet:width=32", "convnet:width=64", "convnet:width=128")
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32))
 BATCHES = (10, 100)
-STEPS = 6
+STEPS = 8
 
 
 def lessons(shape: tuple[int, int, int], images: int, networks: int) -> list[Lesson]:
@@ -45,13 +45,14 @@ def step_seconds(architecture: str, members: list[Lesson], execution: Execution)
     The quickest, not the median: whatever else the machine does only ever adds.
     """
     ends: list[float] = []
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     train(
         architecture,
         members,
         CLASSES,
         Training(steps=STEPS),
         execution=execution,
-        watch=lambda moment: ends.append(time.perf_counter()),
+        watch=lambda moment: ends.append(clock()),
     )
     return min(after - before for before, after in itertools.pairwise(ends)) / len(members)
 

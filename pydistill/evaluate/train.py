@@ -159,7 +159,7 @@ def train(
             mode = execution
         if mode == "ensemble" and next(first.buffers(), None) is not None:
             raise ValueError(f"{architecture} has buffers, which an ensemble does not keep: use the loop")
-        size = _LARGEST_ENSEMBLE if mode == "ensemble" else 1
+        size = _stack_size(len(together)) if mode == "ensemble" else 1
         for start in range(0, len(together), size):
             part = together[start : start + size]
             trained = (run.ensemble if mode == "ensemble" else run.loop)(part, lessons)
@@ -167,10 +167,10 @@ def train(
     return [results[at] for at in range(len(lessons))]
 
 
-_LARGEST_ENSEMBLE = 16
+_LARGEST_STACK = 24
 """Most networks stacked at once: bounds memory; by then the fixed cost of a step is shared well enough."""
 
-_FEWEST_STACKED = 8
+_FEWEST_STACKED = 12
 _MOST_WORK = 4_000_000
 _MOST_PARAMETERS = 500_000
 """Where stacking pays: networks, multiply-adds of one's forward pass over a batch, parameters of all."""
@@ -181,12 +181,12 @@ def choose(
 ) -> Literal["loop", "ensemble"]:
     """Which execution is faster.
 
-    A stacked step has a fixed cost of about five plain ones (vectorised calls are dearer than plain calls),
+    A stacked step has a fixed cost of some eight plain ones (vectorised calls are dearer than plain calls),
     so it takes several networks to win it back, and steps of little work: grouped convolutions are slower
     than plain ones, and large stacked parameters leave the cache. Measured on a CPU
     (``benchmarks/kernels/ensemble.py``); not measured on CUDA, where the same rule is used.
     """
-    networks = min(networks, _LARGEST_ENSEMBLE)
+    networks = _stack_size(networks)
     parameters = sum(value.numel() for value in network.parameters())
     stackable = next(network.buffers(), None) is None
     if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
@@ -194,6 +194,11 @@ def choose(
     batch = min(training.batch_size, len(lesson.samples))
     work = nets.flops(network, lesson.samples.shape) * batch
     return "ensemble" if work <= _MOST_WORK else "loop"
+
+
+def _stack_size(networks: int) -> int:
+    """How many networks a stack holds, where stacks are as equal as they can be."""
+    return math.ceil(networks / math.ceil(networks / _LARGEST_STACK))
 
 
 def _check(training: Training, execution: str) -> None:

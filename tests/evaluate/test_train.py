@@ -98,11 +98,11 @@ def test_sets_of_different_sizes_come_back_in_order():
 
 
 def test_more_networks_than_fit_a_stack_are_trained_in_several():
-    lessons = [Lesson(samples(0), seed=at) for at in range(18)]
+    lessons = [Lesson(samples(0), seed=at) for at in range(27)]
     training = Training(steps=2, batch_size=4)
     seen: list[Moment] = []
     together = teach("mlp:width=2", lessons, training, execution="ensemble", watch=seen.append)
-    assert [moment.lessons for moment in seen] == [tuple(range(16))] * 2 + [(16, 17)] * 2
+    assert [moment.lessons for moment in seen] == [tuple(range(14))] * 2 + [tuple(range(14, 27))] * 2
     loop = teach("mlp:width=2", lessons, training, execution="loop")
     assert all(same(one, other, 1e-9) for one, other in zip(together, loop, strict=True))
 
@@ -225,9 +225,9 @@ def test_real_split_is_preprocessed_batch_by_batch(tiny):
 @pytest.mark.parametrize(
     ("architecture", "count", "networks", "expected"),
     [
-        ("mlp", 10, 8, "ensemble"),
-        ("mlp", 10, 7, "loop"),
-        ("mlp:width=512", 10, 8, "loop"),
+        ("mlp", 10, 12, "ensemble"),
+        ("mlp", 10, 11, "loop"),
+        ("mlp:width=512", 10, 12, "loop"),
         ("convnet:width=16", 10, 20, "ensemble"),
         ("convnet:width=16", 100, 20, "loop"),
         ("convnet:width=4,norm=batch", 10, 20, "loop"),
