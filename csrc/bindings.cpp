@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/isa.h"
+#include "cpu/pool.h"
 
 namespace py = pybind11;
 using pydistill::cpu::Level;
@@ -35,6 +36,12 @@ void use_cpu_level(const std::string& wanted) {
         if (name == wanted && pydistill::cpu::supported(level)) return pydistill::cpu::use_level(level);
     throw py::value_error("'" + wanted +
                           "' is no instruction set level of this build and machine; see cpu_levels()");
+}
+
+void set_pool_limit(int64_t bytes) {
+    if (bytes < 0)
+        throw py::value_error("the limit must be 0 or more bytes, found " + std::to_string(bytes));
+    pydistill::cpu::set_pool_limit(bytes);
 }
 
 py::dict build_info() {
@@ -66,4 +73,7 @@ PYBIND11_MODULE(_C, m) {
           "Instruction set levels that were compiled and that this machine can run.");
     m.def("use_cpu_level", &use_cpu_level, py::arg("name"),
           "Run the CPU kernels of one level from now on.");
+    m.def("pool_held", &pydistill::cpu::pool_held, "Bytes kept for later outputs, beside outputs in use.");
+    m.def("pool_limit", &pydistill::cpu::pool_limit, "Bytes kept for later outputs at most.");
+    m.def("set_pool_limit", &set_pool_limit, py::arg("bytes"), "Keep no more than this; 0 keeps nothing.");
 }

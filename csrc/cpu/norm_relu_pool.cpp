@@ -59,6 +59,7 @@ const nrp::Table norm_relu_pool_table{forward, backward, double_backward, blocks
 
 #include "../common/norm_relu_pool_ops.h"
 #include "parallel.h"
+#include "pool.h"
 
 PD_DECLARE_LEVELS(pydistill::cpu::nrp::Table, norm_relu_pool_table)
 

@@ -1,7 +1,5 @@
-// Host side of the CPU kernels: threads, outputs, sums over images.
+// Host side of the CPU kernels: threads and sums over images.
 #pragma once
-
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -16,22 +14,6 @@ template <class F>
 void parallel(int64_t count, int64_t work, const F& f) {
     constexpr int64_t kWorth = 1 << 14;
     torch::stable::parallel_for(0, count, std::max<int64_t>(1, kWorth / std::max<int64_t>(1, work)), f);
-}
-
-// Uninitialised memory for an output, in huge pages where the system gives them on request: a fresh block
-// of this size is mapped page by page as it is written, which costs more than the arithmetic.
-inline Tensor output(std::initializer_list<int64_t> shape, const Tensor& like, Order order) {
-    Tensor made = empty(shape, like, order);
-#if defined(MADV_HUGEPAGE)
-    constexpr uintptr_t kHuge = uintptr_t{1} << 21;
-    const auto begin = reinterpret_cast<uintptr_t>(made.data_ptr());
-    const uintptr_t end = (begin + made.numel() * made.element_size()) & ~(kHuge - 1);
-    const uintptr_t first = (begin + kHuge - 1) & ~(kHuge - 1);
-    if (begin != 0 && end > first && end - first >= 4 * kHuge)
-        madvise(reinterpret_cast<void*>(first), end - first,
-                MADV_HUGEPAGE);  // a hint: failure changes nothing
-#endif
-    return made;
 }
 
 // (R, C) to (G, C): the sum over each group's R/G images, in their order whatever the number of threads.

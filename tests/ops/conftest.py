@@ -8,13 +8,16 @@ from pydistill import ops
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "compiled: needs the extension's kernels, not only the references")
+    config.addinivalue_line("markers", "cpu_pool: needs the CPU kernels' own memory")
 
 
 def pytest_collection_modifyitems(config, items):
     """Leave out what cannot run here, without a skip in every report."""
     absent = set()
     if not ops.status().loaded:
-        absent.add("compiled")
+        absent |= {"compiled", "cpu_pool"}
+    elif ops.status().build["cpu_level"] == "emulated":
+        absent.add("cpu_pool")
     if not torch.cuda.is_available() or "cuda" not in ops.status().backends:
         absent.add("cuda")
     out = [item for item in items if any(item.get_closest_marker(name) for name in absent)]

@@ -87,3 +87,56 @@ def test_every_instruction_set(fmt, dtype):
 def test_unknown_instruction_set_is_refused():
     with pytest.raises(ValueError, match="'mmx' is no instruction set level"):
         importlib.import_module("pydistill._C").use_cpu_level("mmx")
+
+
+@pytest.fixture
+def pool():
+    """The CPU kernels' pool of large outputs, empty; its limit is put back."""
+    extension = importlib.import_module("pydistill._C")
+    before = extension.pool_limit()
+    extension.set_pool_limit(0)
+    extension.set_pool_limit(before)
+    yield extension
+    extension.set_pool_limit(0)
+    extension.set_pool_limit(before)
+
+
+@pytest.mark.cpu_pool
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_large_outputs_are_used_again_and_right(pool, fmt):
+    x, weight, bias = inputs((20, 64, 64, 66), torch.float32, fmt)
+    first = ops.norm_relu_pool(x, weight, bias)
+    kept, place = first.detach().clone(), first.data_ptr()
+    again = ops.norm_relu_pool(x, weight, bias)
+    assert again.data_ptr() != place  # the first is still in use
+    del first
+    assert pool.pool_held() >= kept.nbytes > 4 << 20
+    third = ops.norm_relu_pool(x.detach(), weight.detach(), bias.detach())
+    assert third.data_ptr() == place
+    assert torch.equal(third, kept)
+    assert torch.equal(again, kept)
+    assert third.is_contiguous(memory_format=FORMATS[fmt])
+    with ops.reference_only():
+        torch.testing.assert_close(
+            third, ops.norm_relu_pool(x, weight, bias).detach(), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.cpu_pool
+def test_pool_keeps_no_more_than_its_limit(pool):
+    x, weight, bias = inputs((20, 64, 64, 66), torch.float32, grad=False)
+    outputs = [ops.norm_relu_pool(x, weight, bias) for _ in range(3)]
+    size = outputs[0].nbytes
+    pool.set_pool_limit(2 * size + (1 << 20))
+    outputs.clear()
+    assert 2 * size <= pool.pool_held() <= pool.pool_limit()
+    pool.set_pool_limit(0)
+    assert pool.pool_held() == 0
+    with pytest.raises(ValueError, match="must be 0 or more bytes, found -1"):
+        pool.set_pool_limit(-1)
+
+
+@pytest.mark.cpu_pool
+def test_small_outputs_do_not_go_through_the_pool(pool):
+    ops.norm_relu_pool(*inputs((2, 3, 8, 8), torch.float32))
+    assert pool.pool_held() == 0
