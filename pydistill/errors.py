@@ -3,6 +3,9 @@
 A message names what was expected, what was found and, where there is one, the fix.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class PydistillError(Exception):
     """Base of every error that is about a file or a state rather than about an argument."""
@@ -26,3 +29,15 @@ class OutputError(PydistillError):
 
 class DivergenceError(PydistillError):
     """A loss or a parameter is no longer finite; the last good state is kept."""
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`` (did you mean 'x'?)`` for the known word nearest to a misspelt one; empty where none is near.
+
+    Args:
+        word: What was given.
+        known: What would have been understood.
+        cutoff: How alike they must be, from 0 to 1.
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f" (did you mean {close[0]!r}?)" if close else ""

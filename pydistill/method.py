@@ -7,7 +7,6 @@ be written down after any step and taken up again with the same result.
 """
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 import types
@@ -19,6 +18,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_ori
 
 from torch import Tensor
 
+from pydistill.errors import did_you_mean
 from pydistill.problem import Problem
 
 State: TypeAlias = dict[str, Any]
@@ -189,7 +189,9 @@ def make_method(name: str, preset: str | None = None, **options: Any) -> Method:
     """
     known = methods()
     if name not in known:
-        raise ValueError(f"unknown method {name!r}{_hint(name, known)}; known: {', '.join(known)}")
+        raise ValueError(
+            f"unknown method {name!r}{did_you_mean(name, known, 0.5)}; known: {', '.join(known)}"
+        )
     kind = known[name]
     if preset is not None and preset not in kind.presets:
         raise ValueError(f"{name} has no preset {preset!r}; it has: {', '.join(kind.presets)}")
@@ -197,14 +199,9 @@ def make_method(name: str, preset: str | None = None, **options: Any) -> Method:
     for given in options:
         if given not in fields:
             raise ValueError(
-                f"{name} has no option {given!r}{_hint(given, fields)}; "
+                f"{name} has no option {given!r}{did_you_mean(given, fields, 0.5)}; "
                 f"it has: {', '.join(fields) or 'none'}"
             )
     made = kind(**{**(kind.presets[preset] if preset else {}), **options})
     check_options(made)
     return made
-
-
-def _hint(word: str, known: typing.Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -4,7 +4,6 @@
     arXiv:2102.08259. Strengths are those of its code. One draw serves real and synthetic images.
 """
 
-import difflib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor
 from pydistill.augment import linear
 from pydistill.augment.parameters import Parameters
 from pydistill.augment.transforms import TRANSFORMS
+from pydistill.errors import did_you_mean
 
 Mode: TypeAlias = Literal["single", "all"]
 
@@ -60,8 +60,7 @@ class Augmentation:
         """
         for name in self.transforms:
             if name not in TRANSFORMS:
-                close = difflib.get_close_matches(name, TRANSFORMS, n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                hint = did_you_mean(name, TRANSFORMS)
                 raise ValueError(f"unknown transform {name!r}{hint}; known: {', '.join(TRANSFORMS)}, none")
         ordered = tuple(name for name in TRANSFORMS if name in self.transforms)
         if self.transforms != ordered:

@@ -3,6 +3,7 @@
 [0] B. Zhao, H. Bilen: Dataset Condensation with Distribution Matching. WACV 2023, arXiv:2110.04181.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -70,7 +71,7 @@ class MeanEmbedding(Method):
 
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
         turn = index // self.steps_per_network
-        network = self._network(problem, turn, torch.float32)
+        network = self._network(problem, turn)
         augmentation = Augmentation.parse(self._augment(problem))
         views = augmentation.sample(
             len(problem.groups),
@@ -79,7 +80,7 @@ class MeanEmbedding(Method):
             size=problem.data.shape[1:],
         )
         if index % self.steps_per_network == 0:
-            state["real means"] = self._real_means(problem, augmentation, views, turn)
+            state["real means"] = self._real_means(problem, network, augmentation, views, turn)
 
         images = state["images"].detach().requires_grad_()
         seen = augmentation.apply(images, views.rows(state["groups"]))
@@ -99,27 +100,32 @@ class MeanEmbedding(Method):
     def _augment(self, problem: Problem) -> str:
         return problem.data.augment if self.augment == "auto" else self.augment
 
-    def _network(self, problem: Problem, turn: int, dtype: torch.dtype) -> nets.Network:
+    def _network(self, problem: Problem, turn: int) -> nets.Network:
         network = nets.build(
             self.network,
             problem.data.shape,
             problem.task.outputs,
             problem.generator("network", turn),
             device=problem.device,
-            dtype=dtype,
         )
         return network.requires_grad_(False).eval()
 
     @torch.no_grad()
     def _real_means(
-        self, problem: Problem, augmentation: Augmentation, views: Parameters, turn: int
+        self,
+        problem: Problem,
+        network: nets.Network,
+        augmentation: Augmentation,
+        views: Parameters,
+        turn: int,
     ) -> Tensor:
         """(G, D) float32 class means of the embeddings of a fresh real batch, all classes in one stream."""
         draw: Draw = problem.groups.draw(
             self.batch_real, problem.generator("real batch", turn), strict=False
         )
         dtype = getattr(torch, self.real_precision)
-        network = self._network(problem, turn, dtype)
+        if dtype != torch.float32:  # a copy: the synthetic branch keeps its float32 weights
+            network = copy.deepcopy(network).to(dtype)
         sums, mass = torch.zeros((), device=problem.device), torch.zeros((), device=problem.device)
         for part in problem.chunks(len(draw.indices)):
             seen = augmentation.apply(

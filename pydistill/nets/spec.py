@@ -5,14 +5,15 @@ dataclass are two forms of one thing: ``parse(str(spec)) == spec``.
 """
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+
+from pydistill.errors import did_you_mean
 
 if TYPE_CHECKING:
     from pydistill.nets.base import Network
@@ -49,7 +50,7 @@ class Spec(ABC):
             if choices and value not in choices:
                 raise ValueError(
                     f"{self.name}: {option} must be one of {', '.join(choices)}, "
-                    f"found {value!r}{_hint(str(value), choices)}"
+                    f"found {value!r}{did_you_mean(str(value), choices)}"
                 )
             if not choices and (not isinstance(value, int) or isinstance(value, bool)):
                 raise TypeError(f"{self.name}: {option} must be an integer, found {value!r}")
@@ -124,7 +125,7 @@ def parse(text: str) -> Spec:
     name, _, rest = text.strip().partition(":")
     known = architectures()
     if name not in known:
-        raise ValueError(f"unknown network {name!r}{_hint(name, known)}; known: {', '.join(known)}")
+        raise ValueError(f"unknown network {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
     kind = known[name]
     kinds = _option_kinds(kind)
     options: dict[str, Any] = {}
@@ -132,7 +133,7 @@ def parse(text: str) -> Spec:
         option, equals, value = (piece.strip() for piece in part.partition("="))
         if option not in kinds:
             raise ValueError(
-                f"{name} has no option {option!r}{_hint(option, kinds)}; "
+                f"{name} has no option {option!r}{did_you_mean(option, kinds)}; "
                 f"it has: {', '.join(kinds) or 'none'}"
             )
         if not equals or option in options:
@@ -152,8 +153,3 @@ def _integer(name: str, option: str, value: str) -> int:
         return int(value)
     except ValueError:
         raise ValueError(f"{name}: {option} must be an integer, found {value!r}") from None
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
