@@ -29,7 +29,7 @@ $(STAMP): $(SOURCES)
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/pydistill distill digits --method dm --preset quick --ipc 10 --network convnet:width=32 --out $(DEMO) --overwrite
+	$(BIN)/pydistill distill digits --method dm --preset quick --ipc 1 --network convnet:width=32 --out $(DEMO) --overwrite
 	$(BIN)/pydistill evaluate $(DEMO) --protocol quick --network convnet:width=32
 
 test: $(STAMP)
