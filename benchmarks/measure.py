@@ -33,8 +33,16 @@ def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     return seconds
 
 
-def peak_growth(run: Callable[[], object]) -> float:
-    """MiB by which ``run`` lifts this process's resident memory above what it held before."""
+def peak_growth(run: Callable[[], object], warm: Callable[[], object] | None = None) -> float:
+    """MiB by which ``run`` lifts this process's resident memory above what it held before.
+
+    Args:
+        run: What is measured, once.
+        warm: The same work on a tiny input, called first, so that what a first call loads is not counted;
+            None only where there is no tiny input to be had.
+    """
+    if warm is not None:
+        warm()
     before = resident()
     with Meter(CPU) as meter:
         run()

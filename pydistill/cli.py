@@ -96,7 +96,7 @@ def _add_distill(commands: Any, method: str | None) -> None:
     parser.add_argument("data", metavar="DATA", help=sources)
     known = f"one of {', '.join(methods())}; --method METHOD --help shows its options"
     parser.add_argument("--method", required=True, metavar="METHOD", help=known)
-    parser.add_argument("--ipc", type=int, required=True, help="images a class")
+    parser.add_argument("--ipc", type=int, required=True, help="stored images a class")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the result")
     parser.add_argument("--preset", help="a configuration of the method: quick, paper")
     parser.add_argument(
@@ -169,9 +169,9 @@ def _add_methods(commands: Any) -> None:
 
 
 def _add_info(commands: Any) -> None:
-    _command(
-        commands, "info", "Tell versions, and what the extension was built with or why it is absent.", _info
-    )
+    what = "Tell versions, and what the extension was built with or why it is absent; or what a set holds."
+    parser = _command(commands, "info", what, _info)
+    parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="what distill wrote")
 
 
 class _Listener:
@@ -258,13 +258,17 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         )
     picture = options.out / "preview.png"
     made.preview(picture)
+    views = "" if made.factor == 1 else f" of {made.factor**2} views each"
     screen.print(
-        f"{len(made.images)} images, {made.nbytes['total']:,} bytes, in {made.provenance.seconds:.0f} s"
+        f"{len(made.images)} images{views}, {made.nbytes['total']:,} bytes, "
+        f"in {made.provenance.seconds:.0f} s"
     )
     screen.print(f"wrote {options.out / 'distilled.json'} and {picture}", soft_wrap=True)
     return {
         "folder": str(options.out),
         "images": len(made.images),
+        "factor": made.factor,
+        "views": len(made),
         "bytes": dict(made.nbytes),
         "preview": str(picture),
         "provenance": dataclasses.asdict(made.provenance),
@@ -320,23 +324,13 @@ def _methods(options: argparse.Namespace, screen: Console) -> list[dict[str, Any
 
 
 def _info(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    import platform
+    from pydistill import about
+    from pydistill.data import DistilledData
 
-    import numpy
-    import torch
-
-    from pydistill import ops
-
-    answer = {
-        "pydistill": __version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "cuda devices": [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())],
-        "extension": dataclasses.asdict(ops.status()),
-    }
+    if options.folder is None:
+        answer = about.installation()
+    else:
+        answer = about.distilled_set(DistilledData.load(options.folder))
     if not options.json:
         for name, value in _lines(answer):
             print(f"{name:<28} {value}")

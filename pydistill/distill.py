@@ -43,7 +43,7 @@ def distill(
     Args:
         data: What :func:`pydistill.load_data` gives.
         method: A method's name, or a configured method.
-        ipc: Images a class.
+        ipc: Stored images a class.
         seed: Every random draw derives from it: same seed, machine and version, same result.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         max_batch: Most real images in one pass of a network: bounds memory.
@@ -170,6 +170,7 @@ def collect(
         preprocess=data.preprocess,
         augment=data.augment if made.augment is None else made.augment,
         learning_rate=made.learning_rate,
+        factor=made.factor,
         provenance=Provenance(
             method=method.name,
             config=method.config(),

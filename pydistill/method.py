@@ -42,12 +42,14 @@ class Synthetic:
         targets: (M, ...) as the task defines them, hard or soft.
         augment: The augmentation to train with; None: the data's usual one.
         learning_rate: The rate to train with, where the method learned one.
+        factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`.
     """
 
     images: Tensor
     targets: Tensor
     augment: str | None = None
     learning_rate: float | None = None
+    factor: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pydistill.data.formation import check_factor, decode, repeat_targets
 from pydistill.data.preprocess import Preprocess
 from pydistill.tasks import Task
 
@@ -24,7 +25,7 @@ class Provenance:
     Attributes:
         method: Name of the method.
         config: Its options; what JSON can hold (tuples become lists).
-        ipc: Images a class.
+        ipc: Stored images a class.
         seed: What every random draw derived from.
         data: Name of the real data.
         fingerprint: Of the real data, see :class:`~pydistill.data.real.RealData`.
@@ -58,20 +59,23 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
     """What one trains on in place of the real data.
 
     As a ``torch`` data set its items are the pairs of :meth:`views`, ready for a network. Training goes
-    through views, never through ``images``: one stored image may decode into several.
+    through views, never through ``images``: a stored image decodes into ``factor**2`` of them.
 
     Attributes:
-        images: (M, C, H, W) float32, contiguous, network input (preprocessed pixels).
-        targets: (M,) int64 class indices, or (M, K) float32 soft targets.
+        images: (M, C, H, W) float32, contiguous, network input (preprocessed pixels), as stored.
+        targets: (M,) int64 class indices, or (M, K) float32 soft targets, one a stored image.
         task: What a target is.
         preprocess: From pixels to network input: what real images must go through beside these.
         augment: The augmentation to train with, for example ``color_crop_cutout_flip_scale_rotate``, or
             ``none``.
         learning_rate: The rate to train with where the method learned one, else None.
         provenance: How it came to be.
+        factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`; 1: the stored
+            images are the views.
 
     Raises:
         ValueError: The parts do not fit each other, or hold values that are not finite.
+        TypeError: ``factor`` is not an integer.
         DataError: Targets do not fit the task.
     """
 
@@ -82,6 +86,7 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
     augment: str
     learning_rate: float | None
     provenance: Provenance
+    factor: int = 1
 
     def __post_init__(self) -> None:
         images, rate = self.images, self.learning_rate
@@ -97,6 +102,7 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(
                 f"the {self.preprocess.name} preprocessing is not of images of shape {_shape(images)}"
             )
+        check_factor(self.factor, images.shape)
         if rate is not None and not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"expected a learning rate above 0, found {rate}")
         if self.targets.is_floating_point():
@@ -112,20 +118,27 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
             raise ValueError("expected finite soft targets, found NaN or infinity")
 
     def views(self) -> tuple[Tensor, Tensor]:
-        """What networks are trained on: images (V, C, H, W) float32 and their targets (V,) or (V, K)."""
-        return self.images, self.targets
+        """What networks are trained on: images (V, C, H, W) float32 and their targets (V,) or (V, K).
+
+        V is M * factor**2; the views of one stored image follow each other. At factor 1 they are the stored
+        images themselves.
+        """
+        return decode(self.images, self.factor), repeat_targets(self.targets, self.factor)
 
     def __len__(self) -> int:
-        return len(self.views()[0])
+        return len(self.images) * self.factor**2
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        images, targets = self.views()
-        return images[index], targets[index]
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} views")
+        stored, view = divmod(at, self.factor**2)
+        return decode(self.images[stored : stored + 1], self.factor)[view], self.targets[stored]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one view."""
-        return _shape(self.views()[0])
+        """(C, H, W) of a stored image and of a view alike."""
+        return _shape(self.images)
 
     @property
     def classes(self) -> Tensor:
@@ -134,7 +147,7 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def nbytes(self) -> dict[str, int]:
-        """Bytes that it takes to keep: images, targets, learned rates, preprocessing, and the total."""
+        """Bytes that it takes to keep: stored images, targets, rates, preprocessing, and the total."""
         parts = {
             "images": self.images.nbytes,
             "targets": self.targets.nbytes,
@@ -144,7 +157,11 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         return {**parts, "total": sum(parts.values())}
 
     def pixels(self) -> Tensor:
-        """Stored images (M, C, H, W) float32 as pixels; learned ones may leave [0, 1]."""
+        """Stored images (M, C, H, W) float32 as pixels; learned ones may leave [0, 1].
+
+        ``preprocess.apply`` of them gives ``images`` again. Where that is a whitening and ``factor`` is
+        above 1, the patches of a stored image bleed into each other here: a whitening mixes all its pixels.
+        """
         return self.preprocess.invert(self.images)
 
     def save(self, folder: Path | str) -> None:
@@ -170,7 +187,7 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         return load(Path(folder))
 
     def export_folder(self, folder: Path | str) -> None:
-        """Write PNG images, one folder a class; lossy, see :func:`pydistill.data.export.export_folder`."""
+        """Write stored images as PNG; lossy, see :func:`pydistill.data.export.export_folder`."""
         from pydistill.data.export import export_folder
 
         export_folder(self, Path(folder))

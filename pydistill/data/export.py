@@ -33,8 +33,10 @@ def export_folder(distilled: DistilledData, folder: Path) -> None:
     """Write ``folder/<class>/<number>.png`` and ``folder/export.json``.
 
     This is lossy: pixels are clamped to [0, 1] and rounded to 8 bits. ``export.json`` says how many were
-    clamped, and holds what PNG cannot: class names in order, augmentation, learning rate. Soft targets are
-    written to ``targets.csv``, exactly; the folder is then that of the most probable class.
+    clamped, and holds what PNG cannot: class names in order, augmentation, learning rate, factor. Pictures
+    are of the stored images: at a factor above 1 each is to be cut into ``factor**2`` patches, enlarged as
+    :func:`pydistill.data.formation.decode` does, before it is trained on. Soft targets are written to
+    ``targets.csv``, exactly, a row a picture; the folder is then that of the most probable class.
 
     Args:
         distilled: The set.
@@ -77,6 +79,7 @@ def _fill(distilled: DistilledData, folder: Path) -> None:
         "folders": titles,
         "augment": distilled.augment,
         "learning_rate": distilled.learning_rate,
+        "factor": distilled.factor,
     }
     (folder / "export.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     if distilled.targets.is_floating_point():
@@ -96,12 +99,12 @@ def _folder_names(names: tuple[str, ...]) -> list[str]:
 
 
 def export_parquet(distilled: DistilledData, path: Path) -> None:
-    """Write one row an image: ``image`` (C, H, W) float32 network input, ``label`` int64, ``target``.
+    """Write one row a stored image: ``image`` (C, H, W) float32 network input, ``label`` int64, ``target``.
 
     Values are exact. ``target`` (K,) float32 is there where targets are soft; ``label`` is then the most
     probable class. ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class names;
     pandas gives nested arrays. The file's metadata, under ``pydistill``, hold the rest: augmentation,
-    learning rate, preprocessing, provenance. A whitening matrix is too large for that and goes to
+    learning rate, factor, preprocessing, provenance. A whitening matrix is too large for that and goes to
     ``preprocess-<content>.safetensors`` in the same folder, which must travel with the file.
 
     Raises:

@@ -95,6 +95,7 @@ def describe(distilled: DistilledData) -> dict[str, Any]:
         "preprocess": distilled.preprocess.name,
         "augment": distilled.augment,
         "learning_rate": distilled.learning_rate,
+        "factor": distilled.factor,
         "provenance": dataclasses.asdict(distilled.provenance),
     }
 
@@ -120,6 +121,7 @@ def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Distill
         preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(rest),
         augment=augment,
         learning_rate=rate,
+        factor=facts.get("factor", 1),  # sets written before there was one
         provenance=Provenance(**facts["provenance"]),
     )
 

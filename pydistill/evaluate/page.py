@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from pydistill.evaluate.report import Report, Run, Source
+from pydistill.evaluate.report import Report, Run, Source, TrainingSet
 
 _LABELS: Mapping[Source, str] = {
     "distilled": "distilled images",
@@ -63,7 +63,7 @@ def _architecture(report: Report, architecture: str) -> str:
         spread = "" if math.isnan(found.std) else f" <small>± {100 * found.std:.1f}</small>"
         seconds = sum(run.seconds for run in chosen) / len(chosen)
         rows.append(
-            f'<tr class="{source}"><th scope="row">{_LABELS[source]}</th><td>{facts.images:,}</td>'
+            f'<tr class="{source}"><th scope="row">{_LABELS[source]}</th><td>{_count(facts)}</td>'
             f"<td>{_size(facts.nbytes)}</td><td><strong>{100 * found.mean:.1f} %</strong>{spread}</td>"
             f"<td>{count}</td><td>{seconds:.1f} s</td></tr>"
         )
@@ -83,6 +83,11 @@ def _architecture(report: Report, architecture: str) -> str:
         f'<section>\n<h2>{escape(architecture)}</h2>\n<div class="scroll">{table}</div>\n'
         f"{_plot(report, architecture)}\n</section>"
     )
+
+
+def _count(facts: TrainingSet) -> str:
+    views = "" if facts.factor == 1 else f" <small>as {facts.images:,} views</small>"
+    return f"{facts.stored:,}{views}"
 
 
 def _plot(report: Report, architecture: str) -> str:
@@ -136,12 +141,14 @@ def _axis(low: float, high: float) -> tuple[float, float, float]:
 
 def _pictures(report: Report) -> str:
     figures = []
+    factor = report.sets["distilled"].factor
+    told = "a row a class" if factor == 1 else f"a row a class, {factor} x {factor} views in each image"
     for source, label in (("distilled", "The distilled set"), ("random", "A random selection")):
         if source in report.pictures:
             content = base64.b64encode(report.pictures[source]).decode()
             figures.append(
-                f'<figure><img src="data:image/png;base64,{content}" alt="{label}: a row a class">'
-                f"<figcaption>{label}; a row a class</figcaption></figure>"
+                f'<figure><img src="data:image/png;base64,{content}" alt="{label}: {told}">'
+                f"<figcaption>{label}; {told}</figcaption></figure>"
             )
     if not figures:
         return ""
@@ -175,14 +182,15 @@ def _measured(report: Report) -> Iterable[tuple[str, Any]]:
 def _made(report: Report) -> Iterable[tuple[str, Any]]:
     made = report.provenance
     yield "method", made["method"]
-    yield "images a class", made["ipc"]
+    yield from ((name.replace("_", " "), value) for name, value in report.formation().items())
     yield "real data", f"{made['data']}, fingerprint {made['fingerprint'][:16]}"
     yield "seed", made["seed"]
     yield "iterations", f"{made['steps']:,}"
     yield "wall time", f"{made['seconds']:.1f} s"
     if made.get("preset"):
         yield "preset", made["preset"]
-    yield from ((name, value) for name, value in made["config"].items() if name != "iterations")
+    told = ("iterations", "factor")
+    yield from ((name, value) for name, value in made["config"].items() if name not in told)
     yield "made with", ", ".join(f"{name} {version}" for name, version in made["versions"].items())
 
 

@@ -26,8 +26,9 @@ class Protocol:
     Attributes:
         architectures: Networks by description, such as ``("convnet", "mlp:width=64")``; a table row each.
         repeats: Networks trained from scratch on the distilled set and on the whole data, an architecture.
-        epochs: Passes over the distilled set; ``epochs * ceil(n / batch_size)`` steps for its n images.
-            Every other set is trained for as many steps.
+        epochs: Passes over the distilled set; ``epochs * ceil(n / batch_size)`` steps for the n images that
+            networks see of it: its views, where stored images are packed. Every other set is trained for as
+            many steps.
         batch_size: Images a step; a smaller set is taken whole.
         optimiser: ``sgd``, ``adam`` or ``adamw``.
         learning_rate: The first rate; a rate that the distilled set has learned replaces it there.
@@ -36,7 +37,7 @@ class Protocol:
         schedule: ``step`` (a tenth from half-way on), ``cosine`` (ends at 0) or ``constant``.
         augment: ``stored`` (the distilled set's own, for every set), ``none``, or a description.
         split: What is scored: ``test``, or ``validation`` for choices that must not see test data.
-        random_draws: Random selections of the same images a class, 0 for none.
+        random_draws: Random selections of the same stored images a class, packed alike; 0 for none.
         random_repeats: Networks trained from scratch on each of them. One is best: at equal cost, more
             draws say more about random selection than more networks a draw.
         whole: Whether to train on the whole training data as well.
@@ -89,7 +90,7 @@ class Protocol:
         return _make_optimiser(self)
 
     def steps(self, images: int) -> int:
-        """Training steps for a distilled set of ``images`` images."""
+        """Training steps for a distilled set that shows networks ``images`` images."""
         return self.epochs * -(-images // self.batch_size)
 
     def record(self) -> dict[str, Any]:

@@ -47,16 +47,23 @@ class TrainingSet:
     """A set that networks were trained on.
 
     Attributes:
-        images: How many.
+        images: How many networks see: views, where stored images are packed.
         nbytes: What it takes to keep it: pixels, targets and learned rates.
         learning_rate: The first rate of training on it.
         soft: Whether its targets are probabilities rather than classes.
+        factor: Views along each side of a stored image.
     """
 
     images: int
     nbytes: int
     learning_rate: float
     soft: bool = False
+    factor: int = 1
+
+    @property
+    def stored(self) -> int:
+        """How many images it takes to keep it."""
+        return self.images // self.factor**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +149,12 @@ class Report:
 
     def headline(self) -> str:
         """One sentence: the first architecture's means."""
-        first = self.architectures[0]
-        size = self.sets["distilled"].images
-        parts = [f"{size} distilled images: {percent(self.summary(first, 'distilled'))}"]
+        first, own = self.architectures[0], self.sets["distilled"]
+        views = "" if own.factor == 1 else f" of {own.factor**2} views each"
+        parts = [f"{own.stored} distilled images{views}: {percent(self.summary(first, 'distilled'))}"]
         if "random" in self.sources(first):
-            parts.append(f"random real images, as many: {percent(self.summary(first, 'random'))}")
+            alike = "as many" if own.factor == 1 else "as many and packed alike"
+            parts.append(f"random real images, {alike}: {percent(self.summary(first, 'random'))}")
         if "whole" in self.sources(first):
             count = self.sets["whole"].images
             parts.append(f"all {count:,} images: {percent(self.summary(first, 'whole'))}")
@@ -169,23 +177,44 @@ class Report:
 
     def text(self) -> str:
         """The report as a few lines of plain text."""
-        head = ("network", "trained on", "images", self.metric, "std", "n")
+        packed = self.sets["distilled"].factor > 1
+        head = ("network", "trained on", "images", *(["views"] if packed else []), self.metric, "std", "n")
         rows = [head]
         for architecture in self.architectures:
             for source in self.sources(architecture):
                 found = self.summary(architecture, source)
                 spread = "" if math.isnan(found.std) else f"{100 * found.std:.1f}"
-                row = (architecture, source, f"{self.sets[source].images:,}", f"{100 * found.mean:.1f} %")
-                rows.append((*row, spread, str(found.n)))
+                facts = self.sets[source]
+                counts = (f"{facts.stored:,}", *([f"{facts.images:,}"] if packed else []))
+                rows.append(
+                    (architecture, source, *counts, f"{100 * found.mean:.1f} %", spread, str(found.n))
+                )
         wide = [max(len(row[at]) for row in rows) for at in range(len(head))]
         lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, wide, strict=True)) for row in rows]
         verdicts = [f"{each}: {said}" for each in self.architectures if (said := self.verdict(each))]
         return "\n".join(
-            [self.headline(), "", *(line.rstrip() for line in lines), "", *verdicts, self._measured()]
+            [
+                self.headline(),
+                "",
+                *(line.rstrip() for line in lines),
+                "",
+                *verdicts,
+                *([self._packed()] if packed else []),
+                self._measured(),
+            ]
         )
 
+    def formation(self) -> dict[str, int]:
+        """How distilled and random images alike are packed: the factor, stored images and views a class."""
+        factor, ipc = self.sets["distilled"].factor, int(self.provenance["ipc"])
+        return {
+            "factor": factor,
+            "stored_images_a_class": ipc,
+            "views_a_class": ipc * factor**2,
+        }
+
     def to_json(self) -> dict[str, Any]:
-        """Everything but the pictures, with the summaries, as JSON holds it; NaN becomes None."""
+        """Everything but the pictures, with summaries and formation, as JSON holds it; NaN becomes None."""
         made = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
@@ -194,6 +223,7 @@ class Report:
         made["format"] = FORMAT
         made["runs"] = [dataclasses.asdict(run) for run in self.runs]
         made["sets"] = {source: dataclasses.asdict(found) for source, found in self.sets.items()}
+        made["formation"] = self.formation()
         made["summaries"] = [self._summary_record(architecture) for architecture in self.architectures]
         return cast("dict[str, Any]", _plain(made))
 
@@ -267,6 +297,11 @@ class Report:
             f"{self.steps} steps a network, {len(self.runs)} networks, scored on {self.protocol['split']}; "
             f"{self.seconds:.0f} s, peak memory {memory:,.0f} MiB"
         )
+
+    def _packed(self) -> str:
+        factor, stored, views = self.formation().values()
+        alike = "; random selection is packed the same way" if "random" in self.sets else ""
+        return f"factor {factor}: {stored} stored images a class, trained on as {views} views{alike}"
 
     def _summary_record(self, architecture: str) -> dict[str, Any]:
         gain, shortfall = self.gain(architecture), self.shortfall(architecture)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
-from pydistill.data.preprocess import as_unit
+from pydistill.data.formation import Packed, pack
 from pydistill.data.real import RealData
 from pydistill.evaluate.machine import Meter, describe
 from pydistill.evaluate.protocol import STORED, Protocol, named
@@ -20,7 +21,6 @@ from pydistill.evaluate.train import Execution, Lesson, Moment, Trained, Trainin
 from pydistill.events import Event, Progress
 from pydistill.pictures import grid
 from pydistill.problem import resolve_device
-from pydistill.tasks import Draw
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10
@@ -39,10 +39,11 @@ def evaluate(
 ) -> Report:
     """Train networks from scratch on a distilled set and on its baselines, and score each network once.
 
-    Baselines: random selections of as many real images a class, and the whole training data. Every network
-    is trained for the same number of steps by the same protocol, on images preprocessed as the distilled
-    set's were, and scored after its last step; nothing is chosen by a score. Networks of the same number
-    start from the same weights on every set.
+    Baselines: random selections of as many real images a class, and the whole training data. Where the
+    set's stored images are packed, random selections are packed and trained on in the same way. Every
+    network is trained for the same number of steps by the same protocol, on images preprocessed as the
+    distilled set's were, and scored after its last step; nothing is chosen by a score. Networks of the same
+    number start from the same weights on every set.
 
     Args:
         distilled: What to evaluate.
@@ -88,7 +89,7 @@ def evaluate(
         seconds=meter.seconds,
         peak_memory=meter.peak_memory,
         notes=_notes(distilled, data, protocol, {each.source: each.facts for each in sets}),
-        pictures=_pictures(distilled, data, bench.draws[:1]),
+        pictures=_pictures(distilled, data, bench.random[:1]),
     )
 
 
@@ -127,9 +128,16 @@ class _Bench:
             schedule=protocol.schedule,
         )
         groups = data.task.groups(data.train.targets)
-        self.draws = [
-            groups.draw(
-                distilled.provenance.ipc, seeds.generator(protocol.seed, "random", at), strict=False
+        self.random = [
+            pack(
+                data,
+                groups.draw(
+                    distilled.provenance.ipc,
+                    seeds.generator(protocol.seed, "random", at),
+                    strict=False,
+                    packed=distilled.factor**2,
+                ),
+                distilled.factor,
             )
             for at in range(protocol.random_draws)
         ]
@@ -140,14 +148,13 @@ class _Bench:
         rate = protocol.learning_rate if distilled.learning_rate is None else distilled.learning_rate
         soft = distilled.targets.is_floating_point()
         nbytes = distilled.nbytes["total"] - distilled.nbytes["preprocess"]
-        images, targets = distilled.views()
-        facts = TrainingSet(len(images), nbytes, rate, soft)
-        samples = TensorSamples(images, targets, self.device)
+        samples = self._stored(distilled.images, distilled.targets)
+        facts = TrainingSet(len(samples), nbytes, rate, soft, distilled.factor)
         found = [_Candidate("distilled", 0, samples, protocol.repeats, facts)]
-        for at, draw in enumerate(self.draws):
-            images, targets = data.inputs(data.train, draw.indices), data.train.targets[draw.indices]
-            facts = TrainingSet(len(images), images.nbytes + targets.nbytes, protocol.learning_rate)
-            samples = TensorSamples(images, targets, self.device)
+        for at, packed in enumerate(self.random):
+            samples = self._stored(packed.images, packed.targets)
+            nbytes = packed.images.nbytes + packed.targets.nbytes
+            facts = TrainingSet(len(samples), nbytes, protocol.learning_rate, factor=distilled.factor)
             found.append(_Candidate("random", at, samples, protocol.random_repeats, facts))
         if protocol.whole:
             train = data.train
@@ -156,6 +163,10 @@ class _Bench:
             whole = SplitSamples(data, train, self.device)
             found.append(_Candidate("whole", 0, whole, protocol.repeats, facts))
         return found
+
+    def _stored(self, images: Tensor, targets: Tensor) -> TensorSamples:
+        """Views of stored images: the same for the distilled set and for random selection."""
+        return TensorSamples(images, targets, self.device, factor=self.distilled.factor)
 
     def run(self, architecture: str, candidates: Sequence[_Candidate]) -> list[Run]:
         """Train on sets of one source and score."""
@@ -260,6 +271,8 @@ def _notes(
         "Intervals cover the networks' seeds and the random draws. They do not cover how another seed of "
         "the distillation would have turned out.",
     ]
+    if own.factor > 1:
+        notes.append(_formation(made.ipc, own.factor, "random" in sets))
     if protocol.split == "validation":
         notes.append("Scores are on the validation split, which was held out of the training images.")
     if distilled.learning_rate is not None:
@@ -274,23 +287,41 @@ def _notes(
             f"The distilled set takes {own.nbytes:,} bytes, a random selection of as many images "
             f"{sets['random'].nbytes:,}, both as float32 pixels with their targets."
         )
-    if "random" in sets and sets["random"].images != own.images:
+    wanted = made.ipc * own.factor**2
+    fewest = min(len(member) for member in data.task.groups(data.train.targets).members)
+    if "random" in sets and fewest < wanted:
         notes.append(
-            f"Networks saw {own.images} distilled images but {sets['random'].images} random ones: "
-            "one stored image decodes into several, or a class has too few."
+            f"A random selection takes {wanted} real images a class, but a class has only {fewest}: "
+            "it gives them all."
         )
+    if "random" in sets and sets["random"].images != own.images:
+        notes.append(f"Networks saw {own.images} distilled images but {sets['random'].images} random ones.")
     if made.fingerprint != data.fingerprint:
         notes.append(f"The set was distilled from other data ({made.data}) than it was evaluated on.")
     return (*notes, *data.notes)
 
 
-def _pictures(distilled: DistilledData, data: RealData, draws: Sequence[Draw]) -> dict[str, bytes]:
+def _formation(ipc: int, factor: int, random: bool) -> str:
+    views = factor**2
+    packed = (
+        f" Random selection is packed too: {ipc * views} real images a class, shrunk by {factor}, packed "
+        f"{views} to a stored image, and trained on as views in the same way."
+    )
+    return (
+        f"Each of the {ipc} stored images a class was trained on as {views} views, its {factor} x {factor} "
+        f"patches enlarged: {ipc * views} views a class. An epoch is a pass over the views."
+        f"{packed if random else ''}"
+    )
+
+
+def _pictures(distilled: DistilledData, data: RealData, random: Sequence[Packed]) -> dict[str, bytes]:
+    """Of what is stored."""
     names = data.task.class_names[:_SHOWN_CLASSES]
     pixels, classes = distilled.pixels(), distilled.classes
     found = {"distilled": [(name, pixels[classes == at]) for at, name in enumerate(names)]}
-    for draw in draws:
-        pixels = as_unit(data.train.images[draw.indices])
-        found["random"] = [(name, pixels[draw.groups == at]) for at, name in enumerate(names)]
+    for packed in random:
+        pixels = data.preprocess.invert(packed.images)
+        found["random"] = [(name, pixels[packed.groups == at]) for at, name in enumerate(names)]
     pictures = {}
     for source, rows in found.items():
         file = io.BytesIO()

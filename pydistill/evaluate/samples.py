@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from pydistill.data.formation import cut, enlarge, repeat_targets
 from pydistill.data.real import RealData, Split
 
 
@@ -36,14 +37,17 @@ class Samples(ABC):
 class TensorSamples(Samples):
     """Images and targets in two tensors, moved to the device once.
 
+    Examples are the images' views, enlarged batch by batch, so that a set stays as small as it is stored.
+
     Args:
-        images: (N, C, H, W) network input.
-        targets: (N, ...) as the task defines them, hard or soft.
+        images: (M, C, H, W) network input, as stored.
+        targets: (M, ...) as the task defines them, hard or soft.
         device: Where the network is.
         dtype: What the network computes in.
+        factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`.
 
     Raises:
-        ValueError: There is no image, or not one target an image.
+        ValueError: There is no image, or not one target an image, or ``factor`` does not divide its sides.
     """
 
     def __init__(
@@ -52,28 +56,33 @@ class TensorSamples(Samples):
         targets: Tensor,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        factor: int = 1,
     ) -> None:
         if images.ndim != 4 or not len(images):
             raise ValueError(f"expected images (N, C, H, W), at least one, got {tuple(images.shape)}")
         if len(images) != len(targets):
             raise ValueError(f"expected one target an image, got {len(images)} and {len(targets)}")
-        self._images = images.detach().to(device, dtype, memory_format=torch.channels_last)
-        targets = targets.detach().to(device)
+        self._factor, self._shape = factor, images.shape[1:]
+        self._patches = cut(images.detach().to(device, dtype, memory_format=torch.channels_last), factor)
+        self._whole: Tensor | None = None
+        targets = repeat_targets(targets.detach().to(device), factor)
         self._targets = targets.to(dtype) if targets.is_floating_point() else targets
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._patches)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        channels, height, width = self._images.shape[1:]
+        channels, height, width = self._shape
         return channels, height, width
 
     def batch(self, indices: Tensor | None) -> tuple[Tensor, Tensor]:
         if indices is None:
-            return self._images, self._targets
-        indices = indices.to(self._images.device)
-        return self._images[indices], self._targets[indices]
+            if self._whole is None:  # asked for in every step, of sets that fit into a batch
+                self._whole = enlarge(self._patches, self._factor)
+            return self._whole, self._targets
+        indices = indices.to(self._patches.device)
+        return enlarge(self._patches[indices], self._factor), self._targets[indices]
 
     @property
     def signature(self) -> tuple[object, ...]:

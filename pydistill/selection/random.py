@@ -6,30 +6,40 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pydistill.method import Family, Method, State, Synthetic, register
+from pydistill.data.formation import check_factor, pack
+from pydistill.method import Family, Method, State, Synthetic, option, register
 from pydistill.problem import Problem
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
 class RandomSelection(Method):
-    """``ipc`` training images of every class, uniformly at random, without replacement."""
+    """``ipc`` training images of every class, uniformly at random, without replacement.
+
+    With ``factor`` above 1 each stored image is packed of ``factor**2`` real ones, so that a class needs
+    ``ipc * factor**2``: what methods that learn packed images are to be compared with.
+    """
 
     name: ClassVar[str] = "random"
     family: ClassVar[Family] = "selection"
     citation: ClassVar[str] = "baseline"
     summary: ClassVar[str] = "real images drawn uniformly from each class"
 
+    factor: int = option(1, "real images along each side of a stored one", low=1)
+
     @property
     def steps(self) -> int:
         return 0
 
     def start(self, problem: Problem) -> State:
-        draw = problem.groups.draw(problem.ipc, problem.generator("initial images"), strict=True)
-        return {"images": problem.images(draw.indices), "targets": problem.targets(draw.indices)}
+        check_factor(self.factor, problem.data.shape)
+        generator = problem.generator("initial images")
+        draw = problem.groups.draw(problem.ipc, generator, strict=True, packed=self.factor**2)
+        packed = pack(problem.data, draw, self.factor, problem.device)
+        return {"images": packed.images, "targets": packed.targets}
 
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
         raise IndexError(f"random selection has no iterations, asked for number {index}")
 
     def result(self, problem: Problem, state: State) -> Synthetic:
-        return Synthetic(state["images"], state["targets"])
+        return Synthetic(state["images"], state["targets"], factor=self.factor)

@@ -39,13 +39,14 @@ class Groups:
     def __len__(self) -> int:
         return len(self.members)
 
-    def draw(self, each: int, generator: torch.Generator, *, strict: bool) -> Draw:
-        """``each`` different images of every group, uniformly at random.
+    def draw(self, each: int, generator: torch.Generator, *, strict: bool, packed: int = 1) -> Draw:
+        """``each * packed`` different images of every group, uniformly at random.
 
         Args:
-            each: How many images a group.
+            each: How many stored images a group.
             generator: The CPU generator that decides.
-            strict: Refuse where a group is smaller than ``each``; otherwise take the whole group.
+            strict: Refuse where a group is smaller than that; otherwise take the whole group.
+            packed: How many real images go into a stored one.
 
         Raises:
             ValueError: ``each`` is below 1, or ``strict`` and a group is too small (it is named).
@@ -53,20 +54,24 @@ class Groups:
         if each < 1:
             raise ValueError(f"expected at least 1 image a group, got {each}")
         if strict:
-            self.require(each)
-        picks = [member[torch.randperm(len(member), generator=generator)[:each]] for member in self.members]
+            self.require(each, packed)
+        count = each * packed
+        orders = [torch.randperm(len(member), generator=generator) for member in self.members]
+        picks = [m[order[:count]] for m, order in zip(self.members, orders, strict=True)]
         return Draw(
             torch.cat(picks), torch.cat([torch.full_like(pick, at) for at, pick in enumerate(picks)])
         )
 
-    def require(self, each: int) -> None:
-        """Raise ``ValueError`` naming the smallest group where it has fewer than ``each`` images."""
+    def require(self, each: int, packed: int = 1) -> None:
+        """Raise ``ValueError`` naming the smallest group where it has fewer than ``each * packed``."""
         smallest = min(range(len(self)), key=lambda at: len(self.members[at]))
         size = len(self.members[smallest])
-        if size < each:
+        if size < each * packed:
+            kind = "" if packed == 1 else f", each packed of {packed} real ones,"
+            most = f"ask for at most {size // packed}" if size >= packed else "ask for a smaller factor"
             raise ValueError(
-                f"{each} images a class asked for, but class {self.names[smallest]!r} has only {size} "
-                f"training images: ask for at most {size}"
+                f"{each} images a class{kind} asked for, but class {self.names[smallest]!r} has only "
+                f"{size} training images: {most}"
             )
 
 

@@ -1,5 +1,6 @@
 """Hugging Face data sets: by hub name, from a local parquet folder, or already loaded."""
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -100,7 +101,8 @@ def _load(shown: str, *where: str | None, cache_dir: Path | None, **more: Any) -
 
     cache = None if cache_dir is None else str(cache_dir)
     try:
-        found: Mapping[str, Any] = datasets.load_dataset(*where, cache_dir=cache, **more)
+        with _quiet():
+            found: Mapping[str, Any] = datasets.load_dataset(*where, cache_dir=cache, **more)
     except ConnectionError as error:
         raise DataError(
             f"{shown!r} is no file or folder here, nor to be had from the Hugging Face hub ({error}): "
@@ -110,6 +112,28 @@ def _load(shown: str, *where: str | None, cache_dir: Path | None, **more: Any) -
         reason = error.__cause__ or error
         raise DataError(f"{shown!r} cannot be read as a Hugging Face data set: {reason}") from error
     return found
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and log lines of ``datasets``, which is left as it was found; its errors are raised.
+
+    Where ``HF_DATASETS_DISABLE_PROGRESS_BARS`` is set, it decides on the bars, as ``datasets`` has it.
+    """
+    import datasets
+
+    decided = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
+    shown = not (decided or datasets.utils.are_progress_bars_disabled())
+    verbosity = datasets.logging.get_verbosity()
+    if shown:
+        datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(max(verbosity, datasets.logging.ERROR))
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(verbosity)
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _convert(name: str, found: Mapping[str, Any], options: Options) -> Raw:

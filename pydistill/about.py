@@ -1,0 +1,44 @@
+"""What there is to know of an installation and of a distilled set, as JSON can hold it."""
+
+import dataclasses
+import platform
+from typing import Any
+
+import numpy
+import torch
+
+from pydistill import ops
+from pydistill._version import __version__
+from pydistill.data import DistilledData
+
+
+def installation() -> dict[str, Any]:
+    """Versions, devices, and what the extension was built with or why it is absent."""
+    return {
+        "pydistill": __version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cuda devices": [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())],
+        "extension": dataclasses.asdict(ops.status()),
+    }
+
+
+def distilled_set(found: DistilledData) -> dict[str, Any]:
+    """What is stored, what networks see of it, what it takes, and how it came to be."""
+    return {
+        "stored images": len(found.images),
+        "shape": list(found.shape),
+        "factor": found.factor,
+        "views": len(found),
+        "bytes": found.nbytes,
+        "task": found.task.name,
+        "classes": list(found.task.class_names),
+        "targets": "soft" if found.targets.is_floating_point() else "hard",
+        "preprocess": found.preprocess.name,
+        "augment": found.augment,
+        "learning rate": found.learning_rate,
+        "provenance": dataclasses.asdict(found.provenance),
+    }
