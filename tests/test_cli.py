@@ -45,6 +45,25 @@ def test_distill_then_evaluate_writes_set_picture_and_report(source, tmp_path, c
     assert (tmp_path / "run" / "report.json").exists()
 
 
+def test_a_packed_set_from_selection_to_report(source, tmp_path, capsys):
+    assert distill(source, tmp_path, "--method", "random", "--factor", "2", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["images"], answer["factor"], answer["views"]) == (6, 2, 24)
+    assert main(["info", str(tmp_path)]) == 0
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (said["factor"], said["views"]) == ("2", "24")
+    short = ["--network", "mlp:width=4", "--repeats", "1", "--epochs", "2"]
+    assert main(["evaluate", str(tmp_path), *short]) == 0
+    said = capsys.readouterr().out
+    assert "factor 2: 2 stored images a class, trained on as 8 views" in said
+    assert json.loads((tmp_path / "report.json").read_text())["formation"]["factor"] == 2
+
+
+def test_a_packed_set_is_told_of_as_it_is_made(source, tmp_path, capsys):
+    assert distill(source, tmp_path, "--method", "random", "--factor", "2") == 0
+    assert "6 images of 4 views each" in capsys.readouterr().err
+
+
 def test_same_command_twice_gives_the_same_file(source, tmp_path):
     for name in "ab":
         assert distill(source, tmp_path / name, *DM, "--iterations", "2", "--seed", "7") == 0
@@ -93,6 +112,9 @@ def test_resume_after_the_end_gives_the_same_set(source, tmp_path):
         (["--method", "random", "--ipc", "0"], 2, "ipc must be at least 1, got 0"),
         (["--method", "random", "--ipc", "-1"], 2, "ipc must be at least 1, got -1"),
         (["--method", "random", "--ipc", "99"], 2, "has only 27 training images"),
+        (["--method", "random", "--factor", "3"], 2, "factor 3 does not divide images of 8x8 pixels"),
+        (["--method", "random", "--factor", "0"], 2, "factor must be at least 1, got 0"),
+        (["--method", "random", "--factor", "4"], 2, "packed of 16 real ones"),
         (["--method", "random", "--device", "tpu"], 2, "device"),
         (["--method", "random", "--validation", "1.5"], 2, "validation"),
     ],
@@ -247,3 +269,15 @@ def test_info_tells_versions_and_the_extension(capsys):
     assert answer["extension"]["loaded"] or answer["extension"]["reason"]
     assert main(["info"]) == 0
     assert "extension loaded" in capsys.readouterr().out
+
+
+def test_info_tells_what_a_set_holds(source, tmp_path, capsys):
+    assert distill(source, tmp_path, "--method", "random") == 0
+    capsys.readouterr()
+    assert main(["info", str(tmp_path), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [answer[name] for name in ("stored images", "factor", "views", "shape")] == [6, 1, 6, [1, 8, 8]]
+    assert answer["bytes"]["images"] == 6 * 64 * 4
+    assert answer["provenance"]["method"] == "random"
+    assert main(["info", str(tmp_path / "nowhere")]) == 3
+    assert "there is no distilled set" in capsys.readouterr().err

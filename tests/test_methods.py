@@ -62,6 +62,22 @@ def test_gives_ipc_images_of_each_class_and_all_that_is_needed_to_train(name, ti
     assert made.task == tiny.task
 
 
+@pytest.mark.parametrize("name", [name for name in methods() if "factor" in option_types(methods()[name])])
+def test_a_factor_packs_stored_images_into_the_same_budget(name, tiny):
+    made = distill(tiny, replace(small(name), factor=2), ipc=2, seed=3)
+    plain = distill(tiny, small(name), ipc=2, seed=3)
+    assert (made.factor, plain.factor) == (2, 1)
+    assert made.images.shape == plain.images.shape == (6, 1, 8, 8)
+    assert made.nbytes == plain.nbytes
+    assert (len(made), len(plain)) == (24, 6)
+    assert torch.bincount(made.classes, minlength=3).tolist() == [2, 2, 2]
+    assert made.provenance.config["factor"] == 2
+    with pytest.raises(ValueError, match=r"factor 3 does not divide images of 8x8 .*: 1, 2, 4, 8"):
+        distill(tiny, replace(small(name), factor=3), ipc=2)
+    with pytest.raises(ValueError, match="factor must be at least 1, got 0"):
+        distill(tiny, replace(small(name), factor=0), ipc=2)
+
+
 @every_method
 def test_same_seed_same_set_and_the_global_generator_is_left_alone(name, tiny):
     before = torch.get_rng_state()

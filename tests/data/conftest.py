@@ -12,21 +12,23 @@ from pydistill.data import DistilledData, Provenance, RealData, Standardise, Whi
 from pydistill.tasks import Classification
 
 
-def make_distilled(soft: bool = False, zca: bool = False, seed: int = 0) -> DistilledData:
-    """Six images, two a class, 3x4x5, with values that only exact storage keeps."""
+def make_distilled(soft: bool = False, zca: bool = False, seed: int = 0, factor: int = 1) -> DistilledData:
+    """Six images, two a class, 3x4x5 (3x4x6 where packed), with values that only exact storage keeps."""
+    width = 5 if factor == 1 else 6
     generator = torch.Generator().manual_seed(seed)
-    real = torch.rand(50, 3, 4, 5, generator=generator)
+    real = torch.rand(50, 3, 4, width, generator=generator)
     preprocess = Whiten.fit(real) if zca else Standardise.fit(real)
     targets = torch.arange(3).repeat_interleave(2)
     if soft:
         targets = torch.rand(6, 3, generator=generator) / 3 + torch.eye(3)[targets]
     return DistilledData(
-        images=torch.randn(6, 3, 4, 5, generator=generator),
+        images=torch.randn(6, 3, 4, width, generator=generator),
         targets=targets,
         task=Classification(("ant", "bee/wasp", "cat")),
         preprocess=preprocess,
         augment="color_crop",
         learning_rate=0.1 + 0.2,
+        factor=factor,
         provenance=Provenance(
             "dm",
             {"net": "convnet", "sizes": (1, 2)},
@@ -51,13 +53,19 @@ def assert_equal(one: DistilledData, other: DistilledData) -> None:
     kept = other.preprocess.tensors()
     for name, value in one.preprocess.tensors().items():
         assert torch.equal(value, kept[name])
-    names = ("task", "augment", "learning_rate", "provenance")
+    names = ("task", "augment", "learning_rate", "factor", "provenance")
     assert [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
 
 
 @pytest.fixture(params=["hard", "soft", "zca"])
 def distilled(request: pytest.FixtureRequest) -> DistilledData:
     return make_distilled(soft=request.param == "soft", zca=request.param == "zca")
+
+
+@pytest.fixture(params=["hard", "soft", "zca"])
+def packed(request: pytest.FixtureRequest) -> DistilledData:
+    """Four views to a stored image."""
+    return make_distilled(soft=request.param == "soft", zca=request.param == "zca", factor=2)
 
 
 @pytest.fixture

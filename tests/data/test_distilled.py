@@ -7,6 +7,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pydistill.data import DistilledData, Provenance
+from pydistill.data.formation import decode, repeat_targets
 from pydistill.errors import DataError, OutputError
 from tests.data.conftest import make_distilled
 
@@ -20,6 +21,28 @@ def test_it_is_a_data_set_of_its_views(distilled: DistilledData) -> None:
     batches = list(DataLoader(distilled, batch_size=4))
     assert torch.equal(torch.cat([batch[0] for batch in batches]), images)
     assert torch.equal(torch.cat([batch[1] for batch in batches]), targets)
+
+
+def test_a_packed_set_is_a_data_set_of_its_decoded_views(packed: DistilledData) -> None:
+    images, targets = packed.views()
+    assert torch.equal(images, decode(packed.images, 2))
+    assert torch.equal(targets, repeat_targets(packed.targets, 2))
+    assert len(packed) == len(images) == len(targets) == 24
+    assert packed.shape == (3, 4, 6)
+    assert packed.classes.tolist() == [0, 0, 1, 1, 2, 2]
+    for index in (0, 5, 23, -1, -24):
+        torch.testing.assert_close(packed[index][0], images[index], rtol=1e-6, atol=1e-6)
+        assert torch.equal(packed[index][1], targets[index])
+    for index in (24, -25):
+        with pytest.raises(IndexError, match=f"index {index} is out of range for 24 views"):
+            packed[index]
+    seen = torch.cat([batch[0] for batch in DataLoader(packed, batch_size=5)])
+    torch.testing.assert_close(seen, images, rtol=1e-6, atol=1e-6)
+
+
+def test_packing_costs_no_bytes(packed: DistilledData) -> None:
+    assert packed.nbytes == replace(packed, factor=1).nbytes
+    assert packed.nbytes["images"] == 6 * 3 * 4 * 6 * 4
 
 
 def test_bytes_by_part() -> None:
@@ -57,6 +80,8 @@ def test_pixels_invert_the_preprocessing(distilled: DistilledData) -> None:
             {"images": torch.zeros(6, 1, 4, 5)},
             r"standardise preprocessing is not of images of shape \(1, 4, 5\)",
         ),
+        ({"factor": 2}, "factor 2 does not divide images of 4x5 pixels"),
+        ({"factor": 0}, "factor must be at least 1"),
         ({"learning_rate": 0.0}, "learning rate above 0"),
         ({"learning_rate": float("nan")}, "learning rate above 0"),
         ({"learning_rate": float("inf")}, "learning rate above 0"),
@@ -96,6 +121,17 @@ def test_preview_shows_a_row_a_class(tmp_path: Path, distilled: DistilledData) -
     with Image.open(tmp_path / "all.png") as whole, Image.open(tmp_path / "one.png") as first:
         assert whole.height == first.height >= 3 * 52
         assert whole.width - first.width == 65 + 4  # two images a class: one more column
+
+
+def test_preview_shows_images_as_stored(tmp_path: Path) -> None:
+    for name, factor in (("packed", 2), ("plain", 1)):
+        replace(make_distilled(factor=2), factor=factor).preview(tmp_path / f"{name}.png")
+    assert (tmp_path / "packed.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+
+
+def test_a_factor_is_a_whole_number() -> None:
+    with pytest.raises(TypeError, match=r"factor must be an integer, got 2\.0"):
+        replace(make_distilled(factor=2), factor=2.0)
 
 
 def test_preview_into_a_place_that_cannot_be(tmp_path: Path) -> None:

@@ -35,6 +35,19 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
     assert (about["learning_rate"], about["augment"]) == (0.1 + 0.2, "color_crop")
 
 
+def test_a_folder_holds_stored_images_and_says_how_to_decode_them(tmp_path: Path) -> None:
+    made = make_distilled(soft=True, factor=2)
+    made.export_folder(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["factor"] == 2
+    assert len((tmp_path / "out" / "targets.csv").read_text().splitlines()) == 1 + 6
+    pictures = sorted((tmp_path / "out").glob("*/*.png"))
+    assert len(pictures) == 6
+    for path, pixels in zip(pictures, made.pixels(), strict=True):
+        with Image.open(path) as image:
+            expected = (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+            assert np.array_equal(np.asarray(image), expected)
+
+
 def test_the_folder_can_be_read_as_images(tmp_path: Path) -> None:
     made = make_distilled()
     many = replace(made, images=made.images.repeat(3, 1, 1, 1), targets=made.targets.repeat(3))
@@ -111,6 +124,14 @@ def test_parquet_comes_back_bit_for_bit(tmp_path: Path, distilled: DistilledData
     distilled.export_parquet(tmp_path / "set.parquet")
     assert_equal(DistilledData.from_parquet(tmp_path / "set.parquet"), distilled)
     assert [path.name for path in tmp_path.iterdir()] == ["set.parquet"]
+
+
+def test_parquet_keeps_a_packed_set_packed(tmp_path: Path, packed: DistilledData) -> None:
+    packed.export_parquet(tmp_path / "set.parquet")
+    found = DistilledData.from_parquet(tmp_path / "set.parquet")
+    assert_equal(found, packed)
+    assert found.factor == 2
+    assert len(pd.read_parquet(tmp_path / "set.parquet")) == 6  # a row a stored image
 
 
 def test_pandas_reads_the_parquet(tmp_path: Path) -> None:

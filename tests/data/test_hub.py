@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,76 @@ def test_images_kept_as_paths_are_read(tmp_path: Path, picture: Picture) -> None
     rows = {"img": [str(tmp_path / f"{at}.png") for at in range(6)], "label": [0] * 6}
     data = load_data(datasets.Dataset.from_dict(rows, features=features))
     assert sum(map(len, (data.train, data.validation, data.test))) == 6
+
+
+@pytest.fixture
+def talkative(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Bars and log lines on, as in a fresh process, whatever other tests or the environment have set."""
+    bars = sys.modules["datasets.utils.tqdm"]  # by the same name datasets.utils has the class
+    for module in (datasets.config, bars):
+        monkeypatch.setattr(module, "HF_DATASETS_DISABLE_PROGRESS_BARS", None)
+    monkeypatch.setattr(bars, "_hf_datasets_progress_bars_disabled", False)
+    before = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.INFO)
+    yield
+    datasets.logging.set_verbosity(before)
+
+
+def test_a_first_load_is_silent_and_leaves_the_library_as_it_was(
+    tmp_path: Path,
+    made: Callable[..., datasets.Dataset],
+    talkative: None,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "pets.parquet"
+    made().to_parquet(path)
+    capfd.readouterr()
+    datasets.load_dataset("parquet", data_files=str(path), cache_dir=str(tmp_path / "theirs"))
+    assert "Generating train split" in capfd.readouterr().err
+    load_data(path, cache=tmp_path / "ours")
+    assert capfd.readouterr() == ("", "")
+    assert not datasets.utils.are_progress_bars_disabled()
+    assert datasets.logging.get_verbosity() == datasets.logging.INFO
+
+
+def test_bars_that_were_off_stay_off_and_a_failure_restores_too(
+    monkeypatch: pytest.MonkeyPatch, talkative: None
+) -> None:
+    seen = []
+
+    def refuse(*where: str | None, cache_dir: str | None) -> None:
+        seen.append((datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()))
+        raise datasets.exceptions.DatasetNotFoundError("gone")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    for off in (False, True):
+        if off:
+            datasets.disable_progress_bars()
+        try:
+            with pytest.raises(DataError, match="gone"):
+                load_data("somebody/birds")
+            assert datasets.utils.are_progress_bars_disabled() is off
+        finally:
+            datasets.enable_progress_bars()
+    assert seen == [(True, datasets.logging.ERROR)] * 2
+    assert datasets.logging.get_verbosity() == datasets.logging.INFO
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_bars_that_the_environment_decides_on_are_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, made: Callable[..., datasets.Dataset], decided: bool
+) -> None:
+    def answer(*where: str | None, cache_dir: str | None) -> datasets.DatasetDict:
+        return datasets.DatasetDict(train=made(), test=made(4, 100))
+
+    def changed() -> None:
+        raise AssertionError("the environment has decided")
+
+    monkeypatch.setattr(datasets, "load_dataset", answer)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_DISABLE_PROGRESS_BARS", decided)
+    monkeypatch.setattr(datasets, "disable_progress_bars", changed)
+    monkeypatch.setattr(datasets, "enable_progress_bars", changed)
+    assert len(load_data("somebody/birds").train) == 18
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.0])

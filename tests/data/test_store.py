@@ -56,6 +56,19 @@ def test_a_set_comes_back_bit_for_bit(tmp_path: Path, distilled: DistilledData) 
     assert_equal(DistilledData.load(str(tmp_path / "new" / "folder")), distilled)
 
 
+def test_a_packed_set_comes_back_packed(tmp_path: Path, packed: DistilledData) -> None:
+    packed.save(tmp_path)
+    found = DistilledData.load(tmp_path)
+    assert_equal(found, packed)
+    assert found.factor == 2
+    assert len(found) == 24
+
+
+def test_a_set_saved_before_there_were_factors_has_factor_1(saved: Path) -> None:
+    rewrite(saved, lambda facts: facts.pop("factor"))
+    assert_equal(DistilledData.load(saved), make_distilled())
+
+
 def test_a_set_without_a_rate(tmp_path: Path, without_rate: DistilledData) -> None:
     without_rate.save(tmp_path)
     assert DistilledData.load(tmp_path).learning_rate is None
@@ -296,6 +309,9 @@ def test_tensors_that_do_not_fit(saved: Path, change: Any, message: str) -> None
         (lambda f: f.update(augment=3), "expected a text as augment"),
         (lambda f: f.update(learning_rate="fast"), "a number as learning_rate"),
         (lambda f: f.update(learning_rate=-1), "learning rate above 0"),
+        (lambda f: f.update(factor=2), "factor 2 does not divide images of 4x5 pixels"),
+        (lambda f: f.update(factor="2"), "factor must be an integer, got '2'"),
+        (lambda f: f.update(factor=None), "factor must be an integer, got None"),
         (lambda f: f["provenance"].pop("seed"), "seed"),
         (lambda f: f["provenance"].update(more=1), "more"),
     ],

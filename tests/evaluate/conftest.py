@@ -11,6 +11,12 @@ def distilled(tiny):
 
 
 @pytest.fixture(scope="package")
+def packed(tiny):
+    """Two stored images a class, each packed of four real ones."""
+    return distill(tiny, "random", ipc=2, factor=2, seed=11)
+
+
+@pytest.fixture(scope="package")
 def short():
     """A protocol that takes a blink."""
     return Protocol(

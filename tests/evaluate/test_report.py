@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
@@ -86,6 +87,68 @@ def test_text_has_a_line_a_set():
         ["convnet", "whole", "1,437", "92.0", "%", "2.0", "3"],
     ]
     assert lines[-1] == "300 steps a network, 9 networks, scored on test; 61 s, peak memory 512 MiB"
+
+
+def packed_report(**changes) -> Report:
+    sets = {
+        "distilled": TrainingSet(80, 5280, 0.01, factor=2),
+        "random": TrainingSet(80, 5280, 0.01, factor=2),
+        "whole": TrainingSet(1437, 400_000, 0.01),
+    }
+    made = make(FULL).provenance | {"ipc": 2, "config": {"factor": 2}}
+    return make(FULL, sets=sets, provenance=made, **changes)
+
+
+def test_packed_sets_say_stored_images_and_views():
+    report = packed_report()
+    assert report.headline().startswith(
+        "20 distilled images of 4 views each: 82.0 % ± 0.0 (n = 3); "
+        "random real images, as many and packed alike: 70.0 %"
+    )
+    lines = report.text().splitlines()
+    table = [line.split() for line in lines if line.startswith("convnet  ")]
+    assert table == [
+        ["convnet", "distilled", "20", "80", "82.0", "%", "0.0", "3"],
+        ["convnet", "random", "20", "80", "70.0", "%", "0.0", "3"],
+        ["convnet", "whole", "1,437", "1,437", "92.0", "%", "2.0", "3"],
+    ]
+    assert lines[-2] == (
+        "factor 2: 2 stored images a class, trained on as 8 views; random selection is packed the same way"
+    )
+    alone = make({"distilled": [[0.5]]}, sets={"distilled": TrainingSet(40, 1, 0.1, factor=2)})
+    assert alone.text().splitlines()[-2] == "factor 2: 1 stored images a class, trained on as 4 views"
+
+
+def test_json_of_packed_sets_says_the_factor_and_comes_back_equal():
+    record = json.loads(json.dumps(packed_report().to_json()))
+    assert record["formation"] == {"factor": 2, "stored_images_a_class": 2, "views_a_class": 8}
+    assert [record["sets"][source]["factor"] for source in ("distilled", "random", "whole")] == [2, 2, 1]
+    assert Report.from_json(record) == packed_report()
+    del record["formation"], record["sets"]["whole"]["factor"]  # as written before there were factors
+    assert Report.from_json(record) == packed_report()
+    plain = make(FULL).to_json()["formation"]
+    assert plain == {"factor": 1, "stored_images_a_class": 1, "views_a_class": 1}
+
+
+def test_page_of_packed_sets_says_the_factor(tmp_path):
+    picture = {"distilled": b"", "random": b""}
+    page = read(packed_report(pictures=picture).save(tmp_path))
+    assert page.text.count("as 80 views") == 2
+    assert "The distilled set; a row a class, 2 x 2 views in each image" in page.text
+    for name, value in (("factor", 2), ("stored images a class", 2), ("views a class", 8)):
+        assert page.text.count(f"{name}{value}") == 1
+    plain = read(make(FULL, pictures=picture).save(tmp_path)).text
+    assert "views in each image" not in plain
+    assert not re.search(r"as [\d,]+ views", plain)
+
+
+def test_pictures_are_shown_at_their_own_size_up_to_the_column(tmp_path):
+    source = make(FULL).save(tmp_path).read_text()
+    (rule,) = re.findall(r"^img \{(.*)\}$", source, re.MULTILINE)
+    settings = dict(part.strip().split(": ") for part in rule.strip().rstrip(";").split(";"))
+    assert settings["max-width"] == "100%"
+    assert settings["height"] == "auto"
+    assert "width" not in settings
 
 
 def test_json_keeps_every_run_and_comes_back_equal():

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from pydistill import seeds
 from pydistill.data import DistilledData, RealData, Split, load_data
+from pydistill.data.formation import encode
 from pydistill.data.preprocess import Standardise
 from pydistill.evaluate import Protocol, evaluate
 from pydistill.evaluate.machine import Meter
@@ -66,21 +67,15 @@ def test_either_execution_gives_the_same_report(report, distilled, tiny, short):
         assert abs(one.value - other.value) < 0.03
 
 
-def test_equal_sets_score_equal(tiny, short):
+@pytest.mark.parametrize("factor", [1, 2])
+def test_equal_sets_score_equal(tiny, short, distilled, packed, factor):
     """The distilled set and a baseline are treated alike: same weights, steps, augmentation, scoring."""
-    draw = tiny.task.groups(tiny.train.targets).draw(2, seeds.generator(0, "random", 0), strict=True)
-    template = {"task": tiny.task, "preprocess": tiny.preprocess, "augment": tiny.augment}
-    images = tiny.inputs(tiny.train, draw.indices).contiguous()
-    from pydistill import distill
-
-    provenance = distill(tiny, "random", ipc=2).provenance
-    same = DistilledData(
-        images=images,
-        targets=tiny.train.targets[draw.indices],
-        learning_rate=None,
-        provenance=provenance,
-        **template,
-    )
+    drawn = seeds.generator(0, "random", 0)
+    draw = tiny.task.groups(tiny.train.targets).draw(2, drawn, strict=True, packed=factor**2)
+    images = encode(tiny.inputs(tiny.train, draw.indices), factor).contiguous()
+    targets = tiny.train.targets[draw.indices[:: factor**2]]
+    same = altered(packed if factor == 2 else distilled, images=images, targets=targets)
+    assert same.factor == factor
     found = evaluate(same, tiny, short, execution="loop")
     label = found.architectures[0]
     assert found.values(label, "distilled")[0] == found.values(label, "random")[0]
@@ -88,6 +83,71 @@ def test_equal_sets_score_equal(tiny, short):
         source: [r.loss for r in found.runs if (r.source, r.draw) == (source, 0)] for source in found.sets
     }
     assert losses["distilled"] == losses["random"] != losses["whole"]
+
+
+@pytest.fixture(scope="module")
+def packed_report(packed, tiny, short):
+    return evaluate(packed, tiny, short)
+
+
+def test_random_selection_is_packed_as_the_distilled_set_is(packed_report, packed):
+    sets = packed_report.sets
+    for source in ("distilled", "random"):
+        facts = sets[source]
+        assert (facts.factor, facts.images, facts.stored) == (2, 24, 6)
+        assert facts.nbytes == packed.nbytes["images"] + packed.nbytes["targets"]
+    assert (sets["whole"].factor, sets["whole"].images, sets["whole"].stored) == (1, 81, 81)
+    (note,) = (note for note in packed_report.notes if "stored image" in note)
+    assert note.startswith("Each of the 2 stored images a class was trained on as 4 views")
+    assert "Random selection is packed too: 8 real images a class" in note
+
+
+def test_a_packed_set_trains_as_its_views_would(packed_report, packed, tiny, short):
+    """Decoded beforehand, or batch by batch; whole, or in shuffled batches."""
+    images, targets = packed.views()
+    decoded = altered(packed, images=images.contiguous(), targets=targets, factor=1)
+    alone = dataclasses.replace(short, random_draws=0, whole=False)
+    for protocol in (alone, dataclasses.replace(alone, batch_size=7)):
+        one, other = (evaluate(made, tiny, protocol) for made in (packed, decoded))
+        assert [run.loss for run in one.runs] == pytest.approx([run.loss for run in other.runs], rel=1e-4)
+        assert [run.value for run in one.runs] == pytest.approx([run.value for run in other.runs], abs=0.03)
+    assert [run.loss for run in evaluate(packed, tiny, alone).runs] == [
+        run.loss for run in packed_report.runs[:2]
+    ]
+
+
+def test_an_epoch_is_a_pass_over_the_views(packed, tiny, short):
+    assert evaluate(packed, tiny, short).steps == 4
+    small_batches = dataclasses.replace(short, batch_size=6, random_draws=1, whole=False)
+    found = evaluate(packed, tiny, small_batches)
+    assert found.steps == 4 * 4  # 24 views in batches of 6, though 6 images are stored
+
+
+def test_a_packed_set_scores_the_same_after_saving(packed_report, packed, tiny, short, tmp_path):
+    packed.save(tmp_path)
+    packed.export_parquet(tmp_path / "set.parquet")
+    for found in (DistilledData.load(tmp_path), DistilledData.from_parquet(tmp_path / "set.parquet")):
+        assert results(evaluate(found, tiny, short)) == results(packed_report)
+
+
+def test_packed_pictures_are_of_what_is_stored(packed_report, packed, tiny, short):
+    plain = evaluate(
+        altered(packed, factor=1), tiny, dataclasses.replace(short, random_draws=1, whole=False)
+    )
+    assert packed_report.pictures["distilled"] == plain.pictures["distilled"]
+    assert packed_report.pictures["random"] != plain.pictures["random"]
+
+
+def test_classes_too_small_to_pack_from_give_all_they_have(packed, tiny, short):
+    few = torch.cat([member[:7] for member in tiny.task.groups(tiny.train.targets).members])
+    small = dataclasses.replace(tiny, train=tiny.train.take(few))
+    found = evaluate(packed, small, short)
+    assert found.sets["random"].stored == 6
+    assert any("takes 8 real images a class, but a class has only 7" in note for note in found.notes)
+    fewer = torch.cat([member[:3] for member in tiny.task.groups(tiny.train.targets).members])
+    found = evaluate(packed, dataclasses.replace(tiny, train=tiny.train.take(fewer)), short)
+    assert found.sets["random"].stored == 3
+    assert "Networks saw 24 distilled images but 12 random ones." in found.notes
 
 
 def test_poisoned_test_labels_change_the_scores_and_nothing_else(report, distilled, tiny, short):

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pydistill import nets, seeds
+from pydistill.data.formation import decode
 from pydistill.errors import DivergenceError
 from pydistill.evaluate.samples import SplitSamples, TensorSamples
 from pydistill.evaluate.train import Lesson, Moment, Training, choose, train
@@ -269,3 +270,22 @@ def test_unknown_execution_is_refused():
 def test_samples_that_do_not_fit_are_refused(images, targets, words):
     with pytest.raises(ValueError, match=words):
         TensorSamples(images, targets)
+
+
+def test_samples_of_packed_images_are_their_views_by_index():
+    images = torch.randn(3, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    found = TensorSamples(images, torch.arange(3), factor=2)
+    views = decode(images, 2)
+    assert len(found) == 12
+    assert found.shape == (2, 4, 6)
+    assert found.signature == (12, (), torch.int64)
+    whole, targets = found.batch(None)
+    torch.testing.assert_close(whole, views, rtol=1e-6, atol=1e-6)
+    assert targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert found.batch(None)[0] is whole
+    some, targets = found.batch(torch.tensor([7, 0, 11]))
+    torch.testing.assert_close(some, views[[7, 0, 11]], rtol=1e-6, atol=1e-6)
+    assert targets.tolist() == [1, 0, 2]
+    assert some.is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(ValueError, match="factor 3 does not divide images of 4x6"):
+        TensorSamples(images, torch.arange(3), factor=3)
