@@ -6,6 +6,7 @@
 #include <list>
 #include <mutex>
 #include <new>
+#include <vector>
 
 namespace pydistill::cpu {
 namespace {
@@ -88,19 +89,38 @@ Pool& pool() {
     return *made;
 }
 
+int64_t bytes_of(std::initializer_list<int64_t> shape, const Tensor& like) {
+    int64_t size = static_cast<int64_t>(like.element_size());
+    for (const int64_t length : shape) size *= length;
+    return size;
+}
+
+Tensor pooled(int64_t size, std::initializer_list<int64_t> shape, const int64_t* strides,
+              const Tensor& like) {
+    const Block block = pool().take((size + kGrain - 1) / kGrain * kGrain);
+    return torch::stable::from_blob(block.data, {shape.begin(), shape.size()}, {strides, shape.size()},
+                                    like.device(), like.scalar_type(),
+                                    [block](void*) { pool().give(block); });
+}
+
 }  // namespace
 
 Tensor output(std::initializer_list<int64_t> shape, const Tensor& like, Order order) {
-    int64_t size = static_cast<int64_t>(like.element_size());
-    for (const int64_t length : shape) size *= length;
+    const int64_t size = bytes_of(shape, like);
     if (size < kLarge) return empty(shape, like, order);
     const int64_t* const n = shape.begin();
     const int64_t nchw[] = {n[1] * n[2] * n[3], n[2] * n[3], n[3], 1};
     const int64_t nhwc[] = {n[1] * n[2] * n[3], 1, n[1] * n[3], n[1]};
-    const Block block = pool().take((size + kGrain - 1) / kGrain * kGrain);
-    return torch::stable::from_blob(block.data, {shape.begin(), shape.size()},
-                                    {order == Order::nchw ? nchw : nhwc, 4}, like.device(),
-                                    like.scalar_type(), [block](void*) { pool().give(block); });
+    return pooled(size, shape, order == Order::nchw ? nchw : nhwc, like);
+}
+
+Tensor output(std::initializer_list<int64_t> shape, const Tensor& like) {
+    const int64_t size = bytes_of(shape, like);
+    if (size < kLarge) return empty(shape, like);
+    std::vector<int64_t> strides(shape.size(), 1);
+    for (size_t dim = shape.size() - 1; dim > 0; --dim)
+        strides[dim - 1] = strides[dim] * shape.begin()[dim];
+    return pooled(size, shape, strides.data(), like);
 }
 
 int64_t pool_held() { return pool().held(); }

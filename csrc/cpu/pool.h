@@ -12,6 +12,9 @@ namespace pydistill::cpu {
 // An uninitialised tensor; from the pool where it is large.
 Tensor output(std::initializer_list<int64_t> shape, const Tensor& like, Order order);
 
+// The same of any shape, in the usual order.
+Tensor output(std::initializer_list<int64_t> shape, const Tensor& like);
+
 int64_t pool_held();                 // bytes kept now, not counting outputs in use
 int64_t pool_limit();                // bytes kept at most
 void set_pool_limit(int64_t bytes);  // gives back at once what is above the new limit

@@ -54,3 +54,13 @@ def _fold(arg: Any, dim: int | None, target: int, size: int) -> Any:
     if dim is None:
         arg = arg.unsqueeze(target).expand(*arg.shape[:target], size, *arg.shape[target:])
     return (arg if dim is None else arg.movedim(dim, target)).flatten(target, target + 1)
+
+
+def vmap_batches(overload: Any, info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+    """The vmap rule of an operator whose tensors all begin with a batch, which takes the mapped dimension in."""
+    folded = [_fold(arg, dim, 0, info.batch_size) for arg, dim in zip(args, in_dims, strict=True)]
+    results = overload(*folded)
+    if isinstance(results, Tensor):
+        return results.unflatten(0, (info.batch_size, -1)), 0
+    unfolded = tuple(result.unflatten(0, (info.batch_size, -1)) for result in results)
+    return unfolded, (0,) * len(unfolded)

@@ -1,0 +1,163 @@
+"""Kernel matrices in plain torch: the reference of ``gram``, differentiable to any order.
+
+Guarded as the kernels are (``csrc/common/gram.h`` has the formulas): what is left of a cancelling difference
+is computed again from the rows, angles are carried as the gap 1 - \\|c\\|, and derivatives at a cusp, which
+the Laplacian kernel and the NTK have where two rows coincide, are the mean of the one-sided ones.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+KERNELS = ("linear", "polynomial", "rbf", "laplacian", "inverse_multiquadric", "nngp", "ntk")
+DISTANCES = ("rbf", "laplacian", "inverse_multiquadric")
+ANGLES = ("nngp", "ntk")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel and its numbers, checked; those that the kernel has no use for are ignored."""
+
+    kernel: str
+    bandwidths: tuple[float, ...]
+    degree: int
+    scale: float
+    offset: float
+    depth: int
+    weight_variance: float
+    bias_variance: float
+
+
+def matrix(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
+    """(B, N, M) from x (B, N, D) and y (B, M, D)."""
+    if choice.kernel in DISTANCES:
+        return _of_distance(*centred(x, y), choice)
+    if choice.kernel in ANGLES:
+        return _of_angle(x, y, choice)
+    s = torch.bmm(x, y.mT)
+    return s if choice.kernel == "linear" else (choice.scale * s + choice.offset) ** choice.degree
+
+
+def diagonal(x: Tensor, choice: Choice) -> Tensor:
+    """(B, N): the diagonal of ``matrix(x, x)``."""
+    q = (x * x).sum(-1)
+    if choice.kernel == "linear":
+        return q
+    if choice.kernel == "polynomial":
+        return (choice.scale * q + choice.offset) ** choice.degree
+    if choice.kernel in DISTANCES:
+        return 0 * q + len(choice.bandwidths)
+    weight, bias = choice.weight_variance, choice.bias_variance
+    nngp = ntk = q / max(x.shape[-1], 1)
+    for _ in range(choice.depth):
+        nngp = (weight * nngp + bias) / 2
+        ntk = nngp + (weight * ntk + bias) / 2
+    return nngp if choice.kernel == "nngp" else ntk
+
+
+def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both moved by their common mean row, which no distance sees: so norms are no larger than need be."""
+    count = max(x.shape[1] + y.shape[1], 1)
+    with torch.no_grad():
+        mean = (x.detach().sum(1, keepdim=True) + y.detach().sum(1, keepdim=True)) / count
+        mean = mean.nan_to_num(0.0, 0.0, 0.0)  # a row of not-a-numbers must not spread
+    return x - mean, y - mean
+
+
+def _of_distance(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
+    qx, qy = (x * x).sum(-1)[:, :, None], (y * y).sum(-1)[:, None, :]
+    d2 = (qx + qy - 2 * torch.bmm(x, y.mT)).clamp_min(0)
+    d2 = _repaired(d2, d2 < guard(x) * (qx + qy), lambda b, i, j: (x[b, i] - y[b, j]).square().sum(-1))
+    profile: dict[str, Callable[[float], Tensor]] = {
+        "rbf": lambda w: torch.exp(-d2 / (2 * w * w)),
+        "laplacian": lambda w: torch.exp(-_root(d2) / w),
+        "inverse_multiquadric": lambda w: torch.rsqrt(1 + d2 / (w * w)),
+    }
+    total = profile[choice.kernel](choice.bandwidths[0])
+    for bandwidth in choice.bandwidths[1:]:
+        total = total + profile[choice.kernel](bandwidth)
+    return total
+
+
+def guard(x: Tensor) -> float:
+    """Differences below this share of what they are a difference of are computed again."""
+    return 2.0**-7 if x.dtype == torch.float32 else 2.0**-14
+
+
+def _repaired(base: Tensor, doubtful: Tensor, exact: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    # Which entries are repaired is data: neither vmap nor a compiled graph can look.
+    if torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(base):
+        return base
+    where = doubtful.nonzero(as_tuple=True)
+    return base.index_put(where, exact(*where)) if len(where[0]) else base
+
+
+def _root(x: Tensor, least: float = 0.0) -> Tensor:
+    """Square root; 0 with a derivative of 0 up to ``least``."""
+    positive = ~(x <= least)
+    return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Variances of the values that enter a ReLU, for the rows of x and of y, and the shares in them.
+
+    With p^2 the share of the weights and r^2 that of the bias in a row's variance, the cosine after them is
+    p_x p_y c + r_x r_y, and 1 - p_x p_y - r_x r_y is a sum of squares: nothing cancels.
+    """
+
+    deviation: Tensor
+    alpha: Tensor | float
+    beta: Tensor | float
+    gamma: Tensor | float
+
+    @classmethod
+    def after(cls, x: Tensor, y: Tensor, bias: float) -> "_Layer":
+        """From the weights' part of the variance, x (B, N, 1) and y (B, 1, M)."""
+        if not bias:
+            return cls(_root(x) * _root(y), 1.0, 0.0, 0.0)
+        (px, rx), (py, ry) = (((q / (q + bias)), bias / (q + bias)) for q in (x, y))
+        (px, rx), (py, ry) = ((_root(p), r.sqrt()) for p, r in ((px, rx), (py, ry)))
+        deviation = (x + bias).sqrt() * (y + bias).sqrt()
+        return cls(deviation, px * py, rx * ry, ((px - py) ** 2 + (rx - ry) ** 2) / 2)
+
+
+def _of_angle(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
+    weight, bias, features = choice.weight_variance, choice.bias_variance, max(x.shape[-1], 1)
+    qx, qy = (x * x).sum(-1)[:, :, None], (y * y).sum(-1)[:, None, :]
+    ix, iy = (torch.where(q == 0, 0, 1 / _root(torch.where(q == 0, 1, q))) for q in (qx, qy))
+    s = torch.bmm(x, y.mT)
+    c = s * ix * iy
+    negative = c < 0
+    gap = (1 - torch.where(negative, -c, c)).clamp_min(0)
+
+    def exact(b: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        one, other = x[b, i] * ix[b, i], y[b, j] * iy[b, :, j]
+        return (one - torch.where(negative[b, i, j, None], -other, other)).square().sum(-1) / 2
+
+    gap = _repaired(gap, gap < guard(x), exact)
+    none = 32 * torch.finfo(x.dtype).eps ** 2  # an angle below eight roundings has no direction
+    qx, qy = weight * qx / features, weight * qy / features
+    layer = _Layer.after(qx, qy, bias)
+    if bias:
+        above = layer.alpha * gap + 2 * layer.beta + layer.gamma  # 1 + c where c is negative
+        gap = torch.where(negative, torch.where(above > 1, 2 - above, above), layer.alpha * gap + layer.gamma)
+        negative = negative & ~(above > 1)
+    ntk = s / features
+    for depth in range(choice.depth):
+        angle = 2 * torch.asin(_root(gap / 2, none / 2))
+        cosine, sine = 1 - gap, _root(gap * (2 - gap), 2 * none)
+        bend, share = (sine - angle * cosine) / math.pi, angle / math.pi
+        k0 = torch.where(negative, share, 1 - share)
+        nngp = layer.deviation / 2 * torch.where(negative, bend, cosine + bend)
+        ntk = nngp + k0 / 2 * (weight * ntk + bias)
+        gap = torch.where(negative, 1 - bend, gap - bend)
+        negative = torch.zeros_like(negative)
+        if depth + 1 < choice.depth:
+            qx, qy = (weight * (q + bias) / 2 for q in (qx, qy))
+            layer = _Layer.after(qx, qy, bias)
+            gap = layer.alpha * gap + layer.gamma
+    return nngp if choice.kernel == "nngp" else ntk
