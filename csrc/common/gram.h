@@ -1,7 +1,7 @@
 // Formulas of gram, for one entry of a kernel matrix or a vector of neighbours.
 //
-// A kernel is a profile f of one quantity, the base, that a product s = x.y and the squared norms a = x.x and
-// b = y.y determine:
+// A kernel is a profile f of one quantity, the base, that a product s = x.y and the squared norms a = x.x
+// and b = y.y determine:
 //
 //   dot       base = s;                        K = f(s)
 //   distance  base = d2 = a + b - 2 s;         K = f(d2)
@@ -15,8 +15,8 @@
 //       k0(c) = 1 - acos(c) / pi,   c_(l+1) = k1(c_l) = (sqrt(1 - c_l^2) + (pi - acos c_l) c_l) / pi,
 //       t_(l+1) = c_(l+1) + k0(c_l) t_l:      nngp is scale c_L, ntk (Jacot et al. 2018) scale t_L.
 //
-// k1' = k0 is finite. k0' = 1 / (pi sin) is not at c = +-1, where the kernel has a cusp as |x - y| has: there
-// the derivative taken is the mean of the one-sided ones, which is what leaving the term out gives.
+// k1' = k0 is finite. k0' = 1 / (pi sin) is not at c = +-1, where the kernel has a cusp as |x - y| has:
+// there the derivative taken is the mean of the one-sided ones, which is what leaving the term out gives.
 //
 // The angle is carried as the gap 1 - |c|, not as c: a gap near 0 keeps its digits, a c near 1 does not.
 #pragma once
@@ -38,9 +38,9 @@ struct Job {
     int count;   // of bandwidths
     double scale, offset, bandwidths[kMostBandwidths];
     int64_t batch, rows, columns, features;
-    int64_t grad_batch, grad_row, grad_column;    // strides of grad; the last is 0 or 1
-    const void *s, *x, *y, *qx, *qy;              // products; rows (B, N|M, D); squared norms (B, N|M)
-    const void *grad, *hs, *hx, *hy;              // gradient of K; gradients of the gradients of s, qx, qy
+    int64_t grad_batch, grad_row, grad_column;  // strides of grad; the last is 0 or 1
+    const void *s, *x, *y, *qx, *qy;            // products; rows (B, N|M, D); squared norms (B, N|M)
+    const void *grad, *hs, *hx, *hy;            // gradient of K; gradients of the gradients of s, qx, qy
     void *out, *grad_s, *row_parts, *column_parts;  // out: K, or the gradient of grad
 };
 
@@ -55,11 +55,13 @@ struct Profile {
           count(job.count),
           scale(static_cast<A>(job.scale)),
           offset(static_cast<A>(job.offset)) {
+        constexpr double kMost = sizeof(A) == 4 ? 0x1p126 : 0x1p1022;  // finite, so that 0 times it is 0
         for (int i = 0; i < count; ++i) {
-            const double w = job.bandwidths[i];
-            rates[i] = static_cast<A>(job.kind == Kind::rbf         ? 0.5 / (w * w)
-                                      : job.kind == Kind::laplacian ? 1 / w
-                                                                    : 1 / (w * w));
+            const double inverse = 1 / job.bandwidths[i];
+            const double rate = job.kind == Kind::rbf         ? 0.5 * inverse * inverse
+                                : job.kind == Kind::laplacian ? inverse
+                                                              : inverse * inverse;
+            rates[i] = static_cast<A>(rate < kMost ? rate : kMost);
         }
     }
 };
@@ -168,7 +170,7 @@ struct InverseMultiquadric {
 template <class A, class Math, bool Tangent>
 struct ArcCosine {
     static constexpr Family family = Family::angle;
-    static constexpr A kPi = A(3.14159265358979323846), kInversePi = A(0.31830988618379067154);
+    static constexpr A kInversePi = A(0.31830988618379067154);
 
     // Cosine, its derivatives by c_0, and the same of t.
     template <class V>
@@ -277,7 +279,8 @@ PD_FORMULA V difference_of(V x, V y, A x_inverse, A y_inverse, bool negative) {
     return x * x_inverse + (negative ? scaled : -scaled);
 }
 
-// What one entry adds to the gradients: of s; of qx and qy, up to factors that are constant in a row or column.
+// What one entry adds to the gradients: of s; of qx and qy, up to factors that are constant in a row or
+// column.
 template <class V>
 struct Parts {
     V out, s, row, column;
@@ -314,8 +317,8 @@ PD_FORMULA Parts<V> first_parts(V g, V base, const Jet<V>& j, const Side<V>& x, 
 
 // Along the direction (hs, hx, hy) in (s, qx, qy): `out` is the change of K, the rest that of its gradient.
 template <class A, Family F, class V>
-PD_FORMULA Parts<V> second_parts(V g, V base, const Jet<V>& j, const Side<V>& x, const Side<V>& y, V hs, V hx,
-                                 V hy) {
+PD_FORMULA Parts<V> second_parts(V g, V base, const Jet<V>& j, const Side<V>& x, const Side<V>& y, V hs,
+                                 V hx, V hy) {
     if constexpr (F == Family::dot) {
         return {j.f1 * hs, g * j.f2 * hs, V{}, V{}};
     } else if constexpr (F == Family::distance) {
@@ -324,7 +327,8 @@ PD_FORMULA Parts<V> second_parts(V g, V base, const Jet<V>& j, const Side<V>& x,
     } else {
         const V c = cosine_of<A>(base);
         const V lx = A{0.5} * hx * x.inverse * x.inverse, ly = A{0.5} * hy * y.inverse * y.inverse;
-        const V hc = hs * x.inverse * y.inverse - c * (lx + ly);  // change of c; lx + ly that of log sqrt(ab)
+        const V hc =
+            hs * x.inverse * y.inverse - c * (lx + ly);  // change of c; lx + ly that of log sqrt(ab)
         const V m = j.f - c * j.f1, turn = c * j.f2 * hc, half = A{0.5} * g;
         return {j.f1 * hs + x.norm * y.norm * m * (lx + ly), g * j.f2 * hc,
                 half * (m * (ly - lx) - turn) * y.norm * x.inverse,

@@ -19,9 +19,9 @@ struct Choice {
     const std::vector<double>& bandwidths;
 };
 
-// Backend offers, all static: output(shape, like), a tensor to fill; parts(job), how many parts (row, column)
-// the sums over columns and rows come in; run<Order>(job, s), which runs a kernel; squares(x, result);
-// sum_images(parts, groups), (R, C) to (G, C).
+// Backend offers, all static: output(shape, like), a tensor to fill; parts(job), how many parts (row,
+// column) the sums over columns and rows come in; run<Order>(job, s), which runs a kernel; squares(x,
+// result); sum_images(parts, groups), (R, C) to (G, C).
 template <class Backend>
 struct Operators {
     using Three = std::tuple<Tensor, Tensor, Tensor>;
@@ -55,9 +55,9 @@ struct Operators {
         return {grad_s, grad_qx, grad_qy};
     }
 
-    static Four double_backward(Tensor hs, Tensor hx, Tensor hy, Tensor grad, Tensor s, Tensor qx, Tensor qy,
-                                Tensor x, Tensor y, int64_t kind, int64_t degree, double scale, double offset,
-                                std::vector<double> bandwidths) {
+    static Four double_backward(Tensor hs, Tensor hx, Tensor hy, Tensor grad, Tensor s, Tensor qx,
+                                Tensor qy, Tensor x, Tensor y, int64_t kind, int64_t degree, double scale,
+                                double offset, std::vector<double> bandwidths) {
         const char* op = "gram_double_backward";
         Job job = describe(op, s, qx, qy, x, y, {kind, degree, scale, offset, bandwidths});
         set_grad(op, job, grad, s);

@@ -99,9 +99,8 @@ struct Backend {
         const int64_t features = x.size(2);
         const void* from = x.const_data_ptr();
         void* to = result.mutable_data_ptr();
-        parallel(result.numel(), features, [&](int64_t begin, int64_t end) {
-            kernel(from, to, wide, features, begin, end);
-        });
+        parallel(result.numel(), features,
+                 [&](int64_t begin, int64_t end) { kernel(from, to, wide, features, begin, end); });
     }
 };
 

@@ -1,5 +1,5 @@
-// gram over blocks of rows: a chunk of columns of one row at a time, small enough to stay in the first cache
-// between its base, its repair and its profile. Kernel part (see isa.h).
+// gram over blocks of rows: a chunk of columns of one row at a time, small enough to stay in the first
+// cache between its base, its repair and its profile. Kernel part (see isa.h).
 #pragma once
 
 #include "../common/gram.h"
@@ -103,8 +103,8 @@ struct Columns {
     }
 };
 
-// Blocks of kBlockRows rows from `begin` to `end`. P is a profile, Order 0 the matrix, 1 its gradient, 2 the
-// gradient's.
+// Blocks of kBlockRows rows from `begin` to `end`. P is a profile, Order 0 the matrix, 1 its gradient, 2
+// the gradient's.
 template <int Order, class A, template <class, class> class P>
 void over_rows(const Job& job, int64_t begin, int64_t end) {
     constexpr int L = lanes<A>;
@@ -146,13 +146,15 @@ void over_rows(const Job& job, int64_t begin, int64_t end) {
                         const Side<A> own{mine.square[0], mine.norm[0], mine.inverse[0]};
                         const Side<A> other{columns.square[j], columns.norm[j], columns.inverse[j]};
                         if (is_doubtful<A, F>(bases[j], own, other))
-                            bases[j] = exact_base<A, F>(x, at(job.y, (to_columns + j) * job.features),
-                                                        job.features, own.inverse, other.inverse, bases[j] < 0);
+                            bases[j] =
+                                exact_base<A, F>(x, at(job.y, (to_columns + j) * job.features),
+                                                 job.features, own.inverse, other.inverse, bases[j] < 0);
                     }
                 }
-                const A* grad = Order > 0 ? at(job.grad, batch * job.grad_batch + (first + r) * job.grad_row +
-                                                             from * job.grad_column)
-                                          : nullptr;
+                const A* grad = Order > 0
+                                    ? at(job.grad, batch * job.grad_batch + (first + r) * job.grad_row +
+                                                       from * job.grad_column)
+                                    : nullptr;
                 for (int64_t j = 0; j < width; j += L) {
                     const int64_t left = width - j;
                     const V base = load<A, L>(bases + j);
@@ -168,10 +170,9 @@ void over_rows(const Job& job, int64_t begin, int64_t end) {
                         if constexpr (Order == 1) {
                             parts = first_parts<A, F>(g, base, jet, side, other);
                         } else {
-                            parts = second_parts<A, F>(g, base, jet, side, other,
-                                                       load_some(at(job.hs, entry) + j, left),
-                                                       broadcast<A, L>(at(job.hx, row)[0]),
-                                                       load<A, L>(columns.h + j));
+                            parts = second_parts<A, F>(
+                                g, base, jet, side, other, load_some(at(job.hs, entry) + j, left),
+                                broadcast<A, L>(at(job.hx, row)[0]), load<A, L>(columns.h + j));
                             store_some(static_cast<A*>(job.out) + entry + j, parts.out, left);
                         }
                         store_some(static_cast<A*>(job.grad_s) + entry + j, parts.s, left);

@@ -1,8 +1,9 @@
 """Kernel matrices in plain torch: the reference of ``gram``, differentiable to any order.
 
-Guarded as the kernels are (``csrc/common/gram.h`` has the formulas): what is left of a cancelling difference
-is computed again from the rows, angles are carried as the gap 1 - \\|c\\|, and derivatives at a cusp, which
-the Laplacian kernel and the NTK have where two rows coincide, are the mean of the one-sided ones.
+Guarded as the kernels are (``csrc/common/gram.h`` has the formulas): where a difference cancels the entry
+is computed again from the rows, angles are carried as the gap between the cosine's magnitude and 1, and
+derivatives at a cusp, which the Laplacian kernel and the NTK have where two rows coincide, are the mean of
+the one-sided ones.
 """
 
 import math
@@ -144,7 +145,9 @@ def _of_angle(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     layer = _Layer.after(qx, qy, bias)
     if bias:
         above = layer.alpha * gap + 2 * layer.beta + layer.gamma  # 1 + c where c is negative
-        gap = torch.where(negative, torch.where(above > 1, 2 - above, above), layer.alpha * gap + layer.gamma)
+        gap = torch.where(
+            negative, torch.where(above > 1, 2 - above, above), layer.alpha * gap + layer.gamma
+        )
         negative = negative & ~(above > 1)
     ntk = s / features
     for depth in range(choice.depth):

@@ -57,10 +57,10 @@ def _fold(arg: Any, dim: int | None, target: int, size: int) -> Any:
 
 
 def vmap_batches(overload: Any, info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
-    """The vmap rule of an operator whose tensors all begin with a batch, which takes the mapped dimension in."""
+    """The vmap rule of an operator whose tensors all begin with a batch: the mapped dimension joins it."""
     folded = [_fold(arg, dim, 0, info.batch_size) for arg, dim in zip(args, in_dims, strict=True)]
     results = overload(*folded)
-    if isinstance(results, Tensor):
-        return results.unflatten(0, (info.batch_size, -1)), 0
-    unfolded = tuple(result.unflatten(0, (info.batch_size, -1)) for result in results)
-    return unfolded, (0,) * len(unfolded)
+    several = results if isinstance(results, tuple) else (results,)
+    size = info.batch_size
+    unfolded = tuple(result.unflatten(0, (size, result.shape[0] // size)) for result in several)
+    return (unfolded, (0,) * len(unfolded)) if isinstance(results, tuple) else (unfolded[0], 0)

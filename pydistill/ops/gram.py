@@ -1,6 +1,6 @@
 """Kernel matrices: one matrix product, and everything after it in one pass.
 
-For each batch entry, from rows x_i and y_j with d = \\|x_i - y_j\\| (Euclidean), sums over the bandwidths w:
+For each batch entry, from rows x_i and y_j, d their Euclidean distance, sums over the bandwidths w:
 
     linear                x.y
     polynomial            (scale x.y + offset)^degree
@@ -10,8 +10,8 @@ For each batch entry, from rows x_i and y_j with d = \\|x_i - y_j\\| (Euclidean)
     nngp, ntk             of a fully connected ReLU network with ``depth`` hidden layers
 
 The last two are the arc-cosine kernels (Cho and Saul, NeurIPS 2009) and the neural tangent kernel (Jacot et
-al., arXiv 1806.07572), as kernel-ridge distillation uses them (arXiv 2011.00050). With S_0 = T_0 = x.y / D and
-c_l the cosine that Q_l = weight_variance S_(l-1) + bias_variance gives, for each hidden layer
+al., arXiv 1806.07572), as kernel-ridge distillation uses them (arXiv 2011.00050). With S_0 = T_0 = x.y / D
+and c_l the cosine that Q_l = weight_variance S_(l-1) + bias_variance gives, for each hidden layer
 
     S_l = sqrt(Q_l(x, x) Q_l(y, y)) / 2  (sqrt(1 - c_l^2) + (pi - acos c_l) c_l) / pi
     T_l = S_l + (pi - acos c_l) / 2 pi  (weight_variance T_(l-1) + bias_variance)
@@ -54,10 +54,10 @@ def gram(
 ) -> Tensor:
     """Kernel matrices between the rows of ``x`` and of ``y``; the module's head has the formulas.
 
-    Distances and angles are right also where rows nearly coincide: for distances both sets are moved by their
-    common mean row, and of a difference that cancels to less than 1/128 (float64: 2^-14) of its terms the entry
-    is computed again from the two rows. Where two rows coincide the Laplacian kernel and the NTK have a cusp,
-    as a distance has: the derivative there is the mean of the one-sided ones, and finite.
+    Distances and angles are right also where rows nearly coincide: for distances both sets are moved by
+    their common mean row, and an entry whose difference cancels to less than 1/128 (float64: 2^-14) of its
+    terms is computed again from the two rows. Where two rows coincide the Laplacian kernel and the NTK have
+    a cusp, as a distance has: the derivative there is the mean of the one-sided ones, and finite.
 
     Twice differentiable in ``x`` and ``y``; works under ``torch.func.grad`` and ``vmap``; under
     ``torch.compile`` once differentiable. Not-a-numbers stay in their row or column.
@@ -66,16 +66,17 @@ def gram(
         x: Rows (B, N, D), float32 or float64. B, N and D may be 0.
         y: Rows (B, M, D), of x's dtype and device.
         kernel: ``"linear"``, ``"polynomial"``, ``"rbf"``, ``"laplacian"`` (of the Euclidean distance, as in
-            the literature on MMD; scikit-learn's takes the L1 distance), ``"inverse_multiquadric"``, ``"nngp"``
-            or ``"ntk"``. What follows is ignored by kernels that do not have it.
-        bandwidths: One or several w (at most 64) of the three kernels of a distance, greater than 0, in units
-            of the distance; their kernels are summed.
+            the literature on MMD; scikit-learn's takes the L1 distance), ``"inverse_multiquadric"``,
+            ``"nngp"`` or ``"ntk"``. What follows is ignored by kernels that do not have it.
+        bandwidths: One or several w (at most 64) of the three kernels of a distance, greater than 0, in
+            units of the distance; their kernels are summed.
         degree: Of the polynomial; at least 1.
         scale: Of the polynomial; None is 1/D, as in scikit-learn.
         offset: Of the polynomial.
         depth: Hidden layers of the network; at least 1.
         weight_variance: Of the network's weights, times fan-in; greater than 0.
-        bias_variance: Of the network's biases; 0 or more. With biases the pass is not fused: plain torch runs.
+        bias_variance: Of the network's biases; 0 or more. With biases the pass is not fused: plain torch
+            runs.
 
     Returns:
         (B, N, M), of x's dtype.
@@ -85,10 +86,9 @@ def gram(
             ``depth`` is no integer.
         ValueError: Shapes or devices do not fit, a number is out of range, or there is no such kernel.
     """
-    _check(x=x, y=y)
-    choice = _choose(
-        kernel, bandwidths, degree, scale, offset, depth, weight_variance, bias_variance, x.shape[-1]
-    )
+    _check("gram", x=x, y=y)
+    numbers = (bandwidths, degree, scale, offset, depth, weight_variance, bias_variance)
+    choice = _choose("gram", kernel, *numbers, x.shape[-1])
     biased = choice.kernel in plain.ANGLES and choice.bias_variance > 0
     if choice.kernel == "linear" or biased or not compiled_for(x.device):
         return plain.matrix(x, y, choice)
@@ -127,10 +127,9 @@ def gram_diagonal(
         TypeError: As :func:`gram`.
         ValueError: As :func:`gram`.
     """
-    _check(x=x)
-    choice = _choose(
-        kernel, bandwidths, degree, scale, offset, depth, weight_variance, bias_variance, x.shape[-1]
-    )
+    _check("gram_diagonal", x=x)
+    numbers = (bandwidths, degree, scale, offset, depth, weight_variance, bias_variance)
+    choice = _choose("gram_diagonal", kernel, *numbers, x.shape[-1])
     return plain.diagonal(x, choice)
 
 
@@ -146,46 +145,43 @@ def _fused(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
         squares = _squares(x), _squares(y)
         numbers = (choice.depth, (choice.weight_variance / 2) ** choice.depth / max(x.shape[-1], 1), 0.0)
     kind = KERNELS.index(choice.kernel) - 1
-    matrix: Tensor = _forward(
-        torch.bmm(x, y.mT), *squares, *rows, kind, *numbers, list(choice.bandwidths)
-    )
+    matrix: Tensor = _forward(torch.bmm(x, y.mT), *squares, *rows, kind, *numbers, list(choice.bandwidths))
     return matrix
 
 
 # ---- checks -----------------------------------------------------------------------------------------
 
 
-def _check(**tensors: Tensor) -> None:
+def _check(op: str, **tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
-            raise TypeError(f"gram: {name} must be a tensor, found {type(tensor).__name__}")
+            raise TypeError(f"{op}: {name} must be a tensor, found {type(tensor).__name__}")
         if tensor.layout != torch.strided:
-            raise TypeError(f"gram: {name} must be dense, found layout {tensor.layout}; use to_dense()")
+            raise TypeError(f"{op}: {name} must be dense, found layout {tensor.layout}; use to_dense()")
         if tensor.dtype not in DTYPES:
             raise TypeError(
-                f"gram: {name} must be float32 or float64, found {tensor.dtype}; use {name}.float()"
+                f"{op}: {name} must be float32 or float64, found {tensor.dtype}; use {name}.float()"
             )
         if tensor.ndim != 3:
             size = "N" if name == "x" else "M"
             fix = f"; use {name}[None] for one set of rows" if tensor.ndim == 2 else ""
-            raise ValueError(
-                f"gram: {name} must be (B, {size}, D), found shape {tuple(tensor.shape)}{fix}"
-            )
+            raise ValueError(f"{op}: {name} must be (B, {size}, D), found shape {tuple(tensor.shape)}{fix}")
     if "y" not in tensors:
         return
     x, y = tensors["x"], tensors["y"]
     if y.dtype != x.dtype:
-        raise TypeError(f"gram: y must have x's dtype {x.dtype}, found {y.dtype}")
+        raise TypeError(f"{op}: y must have x's dtype {x.dtype}, found {y.dtype}")
     if y.device != x.device:
-        raise ValueError(f"gram: y must be on x's device {x.device}, found {y.device}")
+        raise ValueError(f"{op}: y must be on x's device {x.device}, found {y.device}")
     if y.shape[0] != x.shape[0] or y.shape[2] != x.shape[2]:
         raise ValueError(
-            f"gram: y must be (B, M, D) with B = {x.shape[0]} and D = {x.shape[2]} as in x, "
+            f"{op}: y must be (B, M, D) with B = {x.shape[0]} and D = {x.shape[2]} as in x, "
             f"found shape {tuple(y.shape)}"
         )
 
 
 def _choose(
+    op: str,
     kernel: str,
     bandwidths: SupportsFloat | Iterable[SupportsFloat],
     degree: int,
@@ -198,27 +194,31 @@ def _choose(
 ) -> Choice:
     if kernel not in KERNELS:
         hint = did_you_mean(kernel, KERNELS) if isinstance(kernel, str) else ""
-        raise ValueError(f"gram: kernel must be one of {', '.join(KERNELS)}; found {kernel!r}{hint}")
-    several = isinstance(bandwidths, Iterable) and not (isinstance(bandwidths, Tensor) and bandwidths.ndim == 0)
-    widths = tuple(float(w) for w in (bandwidths if several else (bandwidths,)))  # type: ignore[union-attr]
+        raise ValueError(f"{op}: kernel must be one of {', '.join(KERNELS)}; found {kernel!r}{hint}")
+    if isinstance(bandwidths, Tensor):
+        bandwidths = bandwidths.reshape(-1)
+    several = bandwidths if isinstance(bandwidths, Iterable) else (bandwidths,)
+    widths = tuple(float(width) for width in several)
     if not 1 <= len(widths) <= MOST_BANDWIDTHS:
-        raise ValueError(f"gram: bandwidths must be 1 to {MOST_BANDWIDTHS} numbers, found {len(widths)}")
+        raise ValueError(f"{op}: bandwidths must be 1 to {MOST_BANDWIDTHS} numbers, found {len(widths)}")
     for width in widths:
         if not 0 < width < math.inf:
-            raise ValueError(f"gram: bandwidths must be greater than 0 and finite, found {width}")
+            raise ValueError(f"{op}: bandwidths must be greater than 0 and finite, found {width}")
     for name, number in (("degree", degree), ("depth", depth)):
         if not isinstance(number, int) or isinstance(number, bool):
-            raise TypeError(f"gram: {name} must be an integer, found {number!r}")
+            raise TypeError(f"{op}: {name} must be an integer, found {number!r}")
         if not 1 <= number < 1 << 20:
-            raise ValueError(f"gram: {name} must be at least 1, found {number}")
+            raise ValueError(f"{op}: {name} must be at least 1, found {number}")
     scale = 1 / max(features, 1) if scale is None else scale
     for name, value in (("scale", scale), ("offset", offset)):
         if not math.isfinite(value):
-            raise ValueError(f"gram: {name} must be finite, found {value}")
+            raise ValueError(f"{op}: {name} must be finite, found {value}")
     if not 0 < weight_variance < math.inf:
-        raise ValueError(f"gram: weight_variance must be greater than 0 and finite, found {weight_variance}")
+        raise ValueError(
+            f"{op}: weight_variance must be greater than 0 and finite, found {weight_variance}"
+        )
     if not 0 <= bias_variance < math.inf:
-        raise ValueError(f"gram: bias_variance must be 0 or more and finite, found {bias_variance}")
+        raise ValueError(f"{op}: bias_variance must be 0 or more and finite, found {bias_variance}")
     return Choice(
         kernel,
         widths,
@@ -232,8 +232,8 @@ def _choose(
 
 
 # ---- the operators ----------------------------------------------------------------------------------
-# Raw shapes: s, grad and what is returned for them (B, N, M); qx (B, N), qy (B, M), the squared norms; rows x
-# (B, N, D) and y (B, M, D), to repair entries with. Then the kernel's number, its degree or depth, scale,
+# Raw shapes: s, grad and what is returned for them (B, N, M); qx (B, N), qy (B, M), the squared norms; rows
+# x (B, N, D) and y (B, M, D), to repair entries with. Then the kernel's number, its degree or depth, scale,
 # offset and bandwidths.
 
 _NUMBERS = "int kind, int degree, float scale, float offset, float[] bandwidths"
@@ -242,6 +242,10 @@ _GIVEN = f"Tensor s, Tensor qx, Tensor qy, Tensor x, Tensor y, {_NUMBERS}"
 
 def _like(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.new_empty(tensor.shape) for tensor in tensors)
+
+
+def _fake_squares(x: Tensor) -> Tensor:
+    return x.new_empty(x.shape[:2])
 
 
 def _fake_forward(s: Tensor, *_: Any) -> Tensor:
@@ -270,7 +274,8 @@ def _keep(tensors: int) -> Any:
 
 def _backward_of_squares(ctx: Any, grad: Tensor) -> Tensor:
     (x,) = ctx.saved_tensors
-    return (2 * grad).unsqueeze(-1) * x
+    gradient: Tensor = (2 * grad).unsqueeze(-1) * x
+    return gradient
 
 
 def _backward_of_forward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -284,7 +289,7 @@ def _backward_of_backward(ctx: Any, hs: Tensor, hx: Tensor, hy: Tensor) -> tuple
 _squares: Operator = define(
     "gram_squares",
     "(Tensor x) -> Tensor",
-    fake=lambda x: x.new_empty(x.shape[:2]),
+    fake=_fake_squares,
     vmap=vmap_batches,
     setup=_keep(1),
     backward=_backward_of_squares,
