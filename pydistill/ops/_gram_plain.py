@@ -35,7 +35,7 @@ class Choice:
 def matrix(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     """(B, N, M) from x (B, N, D) and y (B, M, D)."""
     if choice.kernel in DISTANCES:
-        return _of_distance(*centred(x, y), choice)
+        return _of_distance(x, y, choice)
     if choice.kernel in ANGLES:
         return _of_angle(x, y, choice)
     s = torch.bmm(x, y.mT)
@@ -69,13 +69,15 @@ def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _of_distance(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
-    qx, qy = (x * x).sum(-1)[:, :, None], (y * y).sum(-1)[:, None, :]
-    d2 = (qx + qy - 2 * torch.bmm(x, y.mT)).clamp_min(0)
+    moved_x, moved_y = centred(x, y)
+    qx, qy = moved_x.square().sum(-1)[:, :, None], moved_y.square().sum(-1)[:, None, :]
+    d2 = (qx + qy - 2 * torch.bmm(moved_x, moved_y.mT)).clamp_min(0)
     d2 = _repaired(d2, d2 < guard(x) * (qx + qy), lambda b, i, j: (x[b, i] - y[b, j]).square().sum(-1))
+    most = torch.finfo(x.dtype).max / 4  # finite, so that 0 times it is 0
     profile: dict[str, Callable[[float], Tensor]] = {
-        "rbf": lambda w: torch.exp(-d2 / (2 * w * w)),
-        "laplacian": lambda w: torch.exp(-_root(d2) / w),
-        "inverse_multiquadric": lambda w: torch.rsqrt(1 + d2 / (w * w)),
+        "rbf": lambda w: torch.exp(d2 * -min(0.5 / w / w, most)),
+        "laplacian": lambda w: torch.exp(_root(d2) * -min(1 / w, most)),
+        "inverse_multiquadric": lambda w: torch.rsqrt(1 + d2 * min(1 / w / w, most)),
     }
     total = profile[choice.kernel](choice.bandwidths[0])
     for bandwidth in choice.bandwidths[1:]:
@@ -90,10 +92,19 @@ def guard(x: Tensor) -> float:
 
 def _repaired(base: Tensor, doubtful: Tensor, exact: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
     # Which entries are repaired is data: neither vmap nor a compiled graph can look.
-    if torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(base):
+    if torch.compiler.is_compiling() or _is_mapped(base):
         return base
     where = doubtful.nonzero(as_tuple=True)
     return base.index_put(where, exact(*where)) if len(where[0]) else base
+
+
+def _is_mapped(tensor: Tensor) -> bool:
+    inside = torch._C._functorch
+    while inside.is_functorch_wrapped_tensor(tensor):
+        if inside.is_batchedtensor(tensor):
+            return True
+        tensor = inside.get_unwrapped(tensor)
+    return False
 
 
 def _root(x: Tensor, least: float = 0.0) -> Tensor:

@@ -134,10 +134,10 @@ def gram_diagonal(
 
 
 def _fused(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
-    if choice.kernel in plain.DISTANCES:
-        x, y = plain.centred(x, y)
     # The kernels look at the rows themselves only to repair entries: no derivative goes that way.
     rows = (x.detach(), y.detach())
+    if choice.kernel in plain.DISTANCES:
+        x, y = plain.centred(x, y)
     if choice.kernel == "polynomial":
         squares = x.new_zeros(x.shape[:2]), y.new_zeros(y.shape[:2])
         numbers = (choice.degree, choice.scale, choice.offset)

