@@ -6,8 +6,8 @@ N = 5,000 rows against M = 1,000, float32: the NTK of three hidden layers and th
 bandwidths, D = 128 and 3,072; forward alone, and with the gradient of y, the smaller set, as distillation
 asks for it. Products are the vendor's on both sides. The sides take turns in one process; medians over
 rounds. The peak is that of a fresh process a side, over what it held before, after a tiny call has loaded
-what a first call loads. ``product`` is the time of the bare matrix products, for the share that no kernel can
-take away.
+what a first call loads. ``product`` is the time of the bare matrix products, the share that no kernel
+can take away.
 """
 
 import argparse
