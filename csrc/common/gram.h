@@ -14,6 +14,7 @@
 //   arc-cosine (Cho and Saul 2009), with c_0 = c, t_0 = c and for every hidden layer
 //       k0(c) = 1 - acos(c) / pi,   c_(l+1) = k1(c_l) = (sqrt(1 - c_l^2) + (pi - acos c_l) c_l) / pi,
 //       t_(l+1) = c_(l+1) + k0(c_l) t_l:      nngp is scale c_L, ntk (Jacot et al. 2018) scale t_L.
+//       With biases they are no profile of the angle: gram_biased.h.
 //
 // k1' = k0 is finite. k0' = 1 / (pi sin) is not at c = +-1, where the kernel has a cusp as |x - y| has:
 // there the derivative taken is the mean of the one-sided ones, which is what leaving the term out gives.
@@ -25,7 +26,17 @@
 
 namespace pydistill::gram {
 
-enum class Kind : int { polynomial, rbf, laplacian, inverse_multiquadric, nngp, ntk };
+enum class Kind : int {
+    polynomial,
+    rbf,
+    laplacian,
+    inverse_multiquadric,
+    nngp,
+    ntk,
+    biased_nngp,
+    biased_ntk
+};
+constexpr int kKinds = 8;
 enum class Family { dot, distance, angle };
 
 constexpr int kMostBandwidths = 64;
@@ -48,13 +59,14 @@ struct Job {
 template <class A>
 struct Profile {
     int degree, count;
-    A scale, offset, rates[kMostBandwidths];
+    A scale, offset, per_feature, rates[kMostBandwidths];
 
     explicit PD_FORMULA Profile(const Job& job)
         : degree(job.degree),
           count(job.count),
           scale(static_cast<A>(job.scale)),
-          offset(static_cast<A>(job.offset)) {
+          offset(static_cast<A>(job.offset)),
+          per_feature(A{1} / static_cast<A>(job.features > 0 ? job.features : 1)) {
         constexpr double kMost = sizeof(A) == 4 ? 0x1p126 : 0x1p1022;  // finite, so that 0 times it is 0
         for (int i = 0; i < count; ++i) {
             const double inverse = 1 / job.bandwidths[i];

@@ -102,8 +102,8 @@ struct Operators {
         s = dense(s), qx = dense(qx), qy = dense(qy), x = dense(x), y = dense(y);
         job.s = s.const_data_ptr(), job.qx = qx.const_data_ptr(), job.qy = qy.const_data_ptr();
         job.x = x.const_data_ptr(), job.y = y.const_data_ptr();
-        STD_TORCH_CHECK(choice.kind >= 0 && choice.kind <= static_cast<int64_t>(Kind::ntk), op,
-                        ": no kernel has the number ", choice.kind);
+        STD_TORCH_CHECK(choice.kind >= 0 && choice.kind < kKinds, op, ": no kernel has the number ",
+                        choice.kind);
         STD_TORCH_CHECK(choice.degree >= 1 && choice.degree < (1 << 20), op, ": degree must be at least 1");
         STD_TORCH_CHECK(choice.bandwidths.size() <= kMostBandwidths, op, ": at most ", kMostBandwidths,
                         " bandwidths");

@@ -27,17 +27,14 @@ using gram_rows::kBlockRows;
 namespace pydistill::cpu::PD_ISA {
 namespace {
 
-template <class A, class Math>
-using Nngp = ArcCosine<A, Math, false>;
-template <class A, class Math>
-using Ntk = ArcCosine<A, Math, true>;
-
 template <int Order, class A>
 void run_as(const Job& job, int64_t begin, int64_t end) {
     using Run = void (*)(const Job&, int64_t, int64_t);
-    constexpr Run kRuns[] = {over_rows<Order, A, Polynomial>, over_rows<Order, A, Rbf>,
-                             over_rows<Order, A, Laplacian>,  over_rows<Order, A, InverseMultiquadric>,
-                             over_rows<Order, A, Nngp>,       over_rows<Order, A, Ntk>};
+    constexpr Run kRuns[kKinds] = {
+        over_rows<Order, A, Polynomial>, over_rows<Order, A, Rbf>,
+        over_rows<Order, A, Laplacian>,  over_rows<Order, A, InverseMultiquadric>,
+        over_rows<Order, A, Nngp>,       over_rows<Order, A, Ntk>,
+        over_rows<Order, A, BiasedNngp>, over_rows<Order, A, BiasedNtk>};
     kRuns[static_cast<int>(job.kind)](job, begin, end);
 }
 

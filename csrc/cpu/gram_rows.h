@@ -2,7 +2,7 @@
 // cache between its base, its repair and its profile. Kernel part (see isa.h).
 #pragma once
 
-#include "../common/gram.h"
+#include "../common/gram_entry.h"
 #include "vec_math.h"
 
 namespace pydistill::cpu::PD_ISA {
@@ -159,22 +159,23 @@ void over_rows(const Job& job, int64_t begin, int64_t end) {
                     const int64_t left = width - j;
                     const V base = load<A, L>(bases + j);
                     const Side<V> other = columns.side(j);
-                    Jet<V> jet = Shape::template jet<Order>(profile, base);
+                    const V products = load_some(s + j, left);
                     if constexpr (Order == 0) {
-                        if constexpr (F == Family::angle) jet.f *= side.norm * other.norm;
-                        store_some(static_cast<A*>(job.out) + entry + j, jet.f, left);
+                        const auto parts =
+                            entry_of<0, A, Shape>(profile, base, products, side, other, V{}, V{}, V{}, V{});
+                        store_some(static_cast<A*>(job.out) + entry + j, parts.out, left);
                     } else {
                         const V g = job.grad_column ? load_some(grad + j, left) : broadcast<A, L>(*grad);
-                        settle<A, F>(jet, base, side, other);
-                        Parts<V> parts;
-                        if constexpr (Order == 1) {
-                            parts = first_parts<A, F>(g, base, jet, side, other);
-                        } else {
-                            parts = second_parts<A, F>(
-                                g, base, jet, side, other, load_some(at(job.hs, entry) + j, left),
-                                broadcast<A, L>(at(job.hx, row)[0]), load<A, L>(columns.h + j));
-                            store_some(static_cast<A*>(job.out) + entry + j, parts.out, left);
+                        V hs{}, hx{}, hy{};
+                        if constexpr (Order == 2) {
+                            hs = load_some(at(job.hs, entry) + j, left);
+                            hx = broadcast<A, L>(at(job.hx, row)[0]);
+                            hy = load<A, L>(columns.h + j);
                         }
+                        const auto parts =
+                            entry_of<Order, A, Shape>(profile, base, products, side, other, g, hs, hx, hy);
+                        if constexpr (Order == 2)
+                            store_some(static_cast<A*>(job.out) + entry + j, parts.out, left);
                         store_some(static_cast<A*>(job.grad_s) + entry + j, parts.s, left);
                         if constexpr (F != Family::dot) {
                             row_sums[r] += keep_some(parts.row, left);

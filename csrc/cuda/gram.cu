@@ -5,11 +5,6 @@
 namespace pydistill::cuda {
 namespace {
 
-template <class A, class Math>
-using Nngp = ArcCosine<A, Math, false>;
-template <class A, class Math>
-using Ntk = ArcCosine<A, Math, true>;
-
 int64_t tiles(int64_t length) { return (length + kTile - 1) / kTile; }
 
 dim3 grid_of(int64_t blocks) {
@@ -43,10 +38,11 @@ struct Backend {
     template <int Order, class A>
     static void run_as(const Job& job, const Tensor& s) {
         using Kernel = void (*)(Job, Profile<A>, int64_t, int64_t);
-        const Kernel kernels[] = {
+        const Kernel kernels[kKinds] = {
             tile_kernel<Order, A, Polynomial>, tile_kernel<Order, A, Rbf>,
             tile_kernel<Order, A, Laplacian>,  tile_kernel<Order, A, InverseMultiquadric>,
-            tile_kernel<Order, A, Nngp>,       tile_kernel<Order, A, Ntk>};
+            tile_kernel<Order, A, Nngp>,       tile_kernel<Order, A, Ntk>,
+            tile_kernel<Order, A, BiasedNngp>, tile_kernel<Order, A, BiasedNtk>};
         const Device device(s);
         const auto [across, down] = parts(job);
         launch(kernels[static_cast<int>(job.kind)], grid_of(job.batch * across * down),

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "../common/gram.h"
+#include "../common/gram_entry.h"
 #include "reduce.h"
 
 namespace pydistill::cuda {
@@ -53,7 +53,8 @@ __global__ void tile_kernel(Job job, Profile<A> profile, int64_t across, int64_t
         if (in_rows >= job.rows) break;  // the same for the whole warp
         const int64_t row = batch * job.rows + in_rows, entry = row * job.columns + column;
         const Side<A> side = side_of<A, ScalarMath>(at(job.qx, row));
-        A base = base_of<A, F>(inside ? at(job.s, entry) : A{}, side, other);
+        const A s = inside ? at(job.s, entry) : A{};
+        A base = base_of<A, F>(s, side, other);
         if constexpr (F != Family::dot) {
             const bool doubtful = inside && is_doubtful<A, F>(base, side, other);
             const unsigned found = __ballot_sync(kAllLanes, doubtful);
@@ -67,23 +68,18 @@ __global__ void tile_kernel(Job job, Profile<A> profile, int64_t across, int64_t
                 base = l == lane ? exact : base;
             }
         }
-        Jet<A> jet = Shape::template jet<Order>(profile, base);
         if constexpr (Order == 0) {
-            if constexpr (F == Family::angle) jet.f *= side.norm * other.norm;
-            if (inside) static_cast<A*>(job.out)[entry] = jet.f;
+            const auto parts = entry_of<0, A, Shape>(profile, base, s, side, other, A{}, A{}, A{}, A{});
+            if (inside) static_cast<A*>(job.out)[entry] = parts.out;
         } else {
-            settle<A, F>(jet, base, side, other);
             const A g = inside ? at(job.grad, batch * job.grad_batch + in_rows * job.grad_row +
                                                   column * job.grad_column)
                                : A{};
-            Parts<A> parts{};
-            if constexpr (Order == 1) {
-                parts = first_parts<A, F>(g, base, jet, side, other);
-            } else if (inside) {
-                parts = second_parts<A, F>(g, base, jet, side, other, at(job.hs, entry), at(job.hx, row),
-                                           at(job.hy, to_column));
-                static_cast<A*>(job.out)[entry] = parts.out;
-            }
+            A hs{}, hx{}, hy{};
+            if (Order == 2 && inside)
+                hs = at(job.hs, entry), hx = at(job.hx, row), hy = at(job.hy, to_column);
+            const auto parts = entry_of<Order, A, Shape>(profile, base, s, side, other, g, hs, hx, hy);
+            if (Order == 2 && inside) static_cast<A*>(job.out)[entry] = parts.out;
             if (inside) static_cast<A*>(job.grad_s)[entry] = parts.s;
             column_sum += parts.column;
             const A row_sum = warp_sum(inside ? parts.row : A{});

@@ -75,8 +75,7 @@ def gram(
         offset: Of the polynomial.
         depth: Hidden layers of the network; at least 1.
         weight_variance: Of the network's weights, times fan-in; greater than 0.
-        bias_variance: Of the network's biases; 0 or more. With biases the pass is not fused: plain torch
-            runs.
+        bias_variance: Of the network's biases; 0 or more.
 
     Returns:
         (B, N, M), of x's dtype.
@@ -89,8 +88,7 @@ def gram(
     _check("gram", x=x, y=y)
     numbers = (bandwidths, degree, scale, offset, depth, weight_variance, bias_variance)
     choice = _choose("gram", kernel, *numbers, x.shape[-1])
-    biased = choice.kernel in plain.ANGLES and choice.bias_variance > 0
-    if choice.kernel == "linear" or biased or not compiled_for(x.device):
+    if choice.kernel == "linear" or not compiled_for(x.device):
         return plain.matrix(x, y, choice)
     return _fused(x, y, choice)
 
@@ -138,13 +136,16 @@ def _fused(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     rows = (x.detach(), y.detach())
     if choice.kernel in plain.DISTANCES:
         x, y = plain.centred(x, y)
+    kind = KERNELS.index(choice.kernel) - 1
     if choice.kernel == "polynomial":
         squares = x.new_zeros(x.shape[:2]), y.new_zeros(y.shape[:2])
         numbers = (choice.degree, choice.scale, choice.offset)
     else:
         squares = _squares(x), _squares(y)
         numbers = (choice.depth, (choice.weight_variance / 2) ** choice.depth / max(x.shape[-1], 1), 0.0)
-    kind = KERNELS.index(choice.kernel) - 1
+    if choice.kernel in plain.ANGLES and choice.bias_variance > 0:
+        kind += len(plain.ANGLES)
+        numbers = (choice.depth, choice.weight_variance, choice.bias_variance)
     matrix: Tensor = _forward(torch.bmm(x, y.mT), *squares, *rows, kind, *numbers, list(choice.bandwidths))
     return matrix
 

@@ -134,7 +134,7 @@ RAW_MISUSE = [
     ("gram", lambda x, y, s, q, r: (s, q, r, x[:1], y, *NUMBERS), "x has not the shape"),
     ("gram", lambda x, y, s, q, r: (s, q, r, x, y[..., :1], *NUMBERS), "y has not the shape"),
     ("gram", lambda x, y, s, q, r: (s[0], q, r, x, y, *NUMBERS), "s must be"),
-    ("gram", lambda x, y, s, q, r: (s, q, r, x, y, 6, *NUMBERS[1:]), "no kernel has the number 6"),
+    ("gram", lambda x, y, s, q, r: (s, q, r, x, y, 8, *NUMBERS[1:]), "no kernel has the number 8"),
     ("gram", lambda x, y, s, q, r: (s, q, r, x, y, 1, 0, *NUMBERS[2:]), "degree"),
     ("gram", lambda x, y, s, q, r: (s, q, r, x, y, *NUMBERS[:4], [1.0] * 65), "at most 64"),
     ("gram_backward", lambda x, y, s, q, r: (s[:, :2], s, q, r, x, y, *NUMBERS), "grad"),
