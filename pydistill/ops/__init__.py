@@ -6,6 +6,7 @@ tells which of the two is in use and why, :func:`reference_only` asks for the re
 
 from pydistill.ops._library import Status, reference_only, status
 from pydistill.ops.gram import gram, gram_diagonal
+from pydistill.ops.mmd import mmd
 from pydistill.ops.norm_relu_pool import norm_relu_pool
 
-__all__ = ["Status", "gram", "gram_diagonal", "norm_relu_pool", "reference_only", "status"]
+__all__ = ["Status", "gram", "gram_diagonal", "mmd", "norm_relu_pool", "reference_only", "status"]

@@ -1,0 +1,239 @@
+// Tiles of mmd: copies of the sets in the order that products read them, and the products of tiles. Kernel
+// part (see isa.h).
+#pragma once
+
+#include "../common/mmd.h"
+#include "vec.h"
+
+namespace pydistill::cpu::PD_ISA {
+namespace {
+
+using mmd::Job;
+
+// A product's accumulators, kHigh rows of two vectors, fill the registers.
+template <class A>
+constexpr int kWide = 2 * lanes<A>;
+constexpr int kHigh = PD_VECTOR_BYTES == 64 ? 12 : 6;
+
+// A tile of pairs, and the features that one pass of its products takes.
+constexpr int64_t kRows = 96, kColumns = 192, kDepth = 128;
+constexpr int64_t kLine =
+    kColumns + 16;  // from row to row of a tile: no power of two, which caches dislike
+
+PD_INLINE int64_t round_up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
+PD_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// One set of one batch entry, centred: distances stay as they are, and lose fewer digits.
+template <class A>
+struct Copy {
+    A* blocks;   // (features / kWide, rows, kWide): rows as a product's left side, features as its right
+    A* columns;  // (rows / kWide, features, kWide): rows as its right side
+    int64_t block_rows, depth;
+
+    // The kWide features of block `at` of row `row`.
+    PD_INLINE A* block(int64_t at, int64_t row) const {
+        return blocks + (at * block_rows + row) * kWide<A>;
+    }
+    // Feature `feature` of the kWide rows from `row` on.
+    PD_INLINE A* column(int64_t row, int64_t feature) const {
+        return columns + row * depth + feature * kWide<A>;
+    }
+};
+
+// Where everything lies in the workspace.
+template <class A>
+struct View {
+    const Job& job;
+    A* space;
+
+    View(const Job& job_, void* space_) : job(job_), space(static_cast<A*>(space_)) {}
+
+    PD_INLINE int64_t depth() const { return round_up(job.features, kWide<A>); }
+    PD_INLINE int64_t copy_size(int set) const {
+        const int64_t n = job.counts[set];
+        return (round_up(n, kHigh) + round_up(n, kWide<A>)) * depth();
+    }
+    // Norms (or products with the direction) of a set's rows, from a whole cache line on.
+    PD_INLINE int64_t line_size(int set) const { return round_up(job.counts[set], 32); }
+    PD_INLINE int64_t set_size(int set) const {
+        return (1 + job.second) * (line_size(set) + copy_size(set));
+    }
+    PD_INLINE int64_t size() const { return round_up(depth() + set_size(0) + set_size(1), 32); }
+
+    PD_INLINE A* centre(int64_t batch) const { return space + batch * size(); }
+    PD_INLINE A* of_set(int64_t batch, int set) const {
+        return centre(batch) + depth() + (set ? set_size(0) : 0);
+    }
+    PD_INLINE A* norms(int64_t batch, int set) const { return of_set(batch, set); }
+    PD_INLINE A* turns(int64_t batch, int set) const { return of_set(batch, set) + line_size(set); }
+    PD_INLINE Copy<A> copy(int64_t batch, int set, bool direction) const {
+        A* at = of_set(batch, set) + (1 + job.second) * line_size(set);
+        if (direction) at += copy_size(set);
+        const int64_t rows = round_up(job.counts[set], kHigh);
+        return {at, at + rows * depth(), rows, depth()};
+    }
+    PD_INLINE const A* rows(const void* const (&from)[2], int64_t batch, int set) const {
+        const A* base = static_cast<const A*>(from[set]);
+        return base ? base + batch * job.counts[set] * job.features : nullptr;
+    }
+};
+
+// The mean of both sets' rows, for kWide features.
+template <class A>
+void centre_block(const View<A>& view, int64_t batch, int64_t block) {
+    const Job& job = view.job;
+    const int64_t first = block * kWide<A>, some = least(kWide<A>, job.features - first);
+    double sums[kWide<A>]{};
+    for (int set = 0; set < 2; ++set) {
+        const A* row = view.rows(job.sets, batch, set) + first;
+        for (int64_t n = 0; n < job.counts[set]; ++n, row += job.features)
+            for (int64_t e = 0; e < some; ++e) sums[e] += static_cast<double>(row[e]);
+    }
+    A* to = view.centre(batch) + first;
+    const double inverse = 1 / static_cast<double>(job.counts[0] + job.counts[1]);
+    for (int64_t e = 0; e < kWide<A>; ++e) to[e] = static_cast<A>(sums[e] * inverse);
+}
+
+// Rows from `begin` to `end` in both orders, less `centre` where there is one; zeros fill up.
+template <class A>
+void copy_rows(const A* from, const A* centre, const Copy<A>& to, int64_t begin, int64_t end, int64_t count,
+               int64_t features) {
+    constexpr int W = kWide<A>;
+    A line[W];
+    for (int64_t panel = begin; panel < end; panel += W)
+        for (int64_t block = 0; block < to.depth / W; ++block) {
+            const int64_t first = block * W, some = least(W, features - first);
+            for (int64_t c = 0; c < W; ++c) {
+                const int64_t row = panel + c;
+                const A* source = from + row * features + first;
+                for (int64_t e = 0; e < W; ++e)
+                    line[e] =
+                        row < count && e < some ? source[e] - (centre ? centre[first + e] : A{}) : A{};
+                A* column = to.column(panel, first) + c;
+                for (int64_t e = 0; e < W; ++e) column[e * W] = line[e];
+                if (row >= to.block_rows) continue;
+                A* left = to.block(block, row);
+                for (int64_t e = 0; e < W; ++e) left[e] = line[e];
+            }
+        }
+}
+
+// Sum of a's products with b over the features of one row.
+template <class A>
+PD_INLINE A row_product(const Copy<A>& a, const Copy<A>& b, int64_t row) {
+    constexpr int L = lanes<A>;
+    vec<A, L> low{}, high{};
+    for (int64_t block = 0; block < a.depth / kWide<A>; ++block) {
+        const A *p = a.block(block, row), *q = b.block(block, row);
+        low += load<A, L>(p) * load<A, L>(q);
+        high += load<A, L>(p + L) * load<A, L>(q + L);
+    }
+    return total<A, L>(low + high);
+}
+
+// Both copies of rows from `begin` to `end`, their norms, and their products with the directions.
+template <class A>
+void prepare_rows(const View<A>& view, int64_t batch, int set, int64_t begin, int64_t end) {
+    const Job& job = view.job;
+    const int64_t count = job.counts[set];
+    const Copy<A> values = view.copy(batch, set, false);
+    copy_rows(view.rows(job.sets, batch, set), view.centre(batch), values, begin, end, count, job.features);
+    A* norms = view.norms(batch, set);
+    for (int64_t row = begin; row < least(end, count); ++row) norms[row] = row_product(values, values, row);
+    if (!job.second) return;
+    A* turns = view.turns(batch, set);
+    const A* direction = view.rows(job.directions, batch, set);
+    const Copy<A> turned = view.copy(batch, set, true);
+    if (direction)
+        copy_rows(direction, static_cast<const A*>(nullptr), turned, begin, end, count, job.features);
+    for (int64_t row = begin; row < least(end, count); ++row)
+        turns[row] = direction ? row_product(values, turned, row) : A{};
+}
+
+template <class A>
+struct Sums {
+    vec<A, lanes<A>> at[kHigh][2];
+};
+
+// sums[i] += a[i, k] b[k], over `length` of k; a's rows lie Stride apart.
+template <class A, int64_t Stride>
+PD_INLINE void multiply(const A* a, const A* b, int64_t length, Sums<A>& sums) {
+    constexpr int L = lanes<A>;
+    for (int64_t k = 0; k < length; ++k, ++a, b += kWide<A>) {
+        const auto low = load<A, L>(b), high = load<A, L>(b + L);
+#pragma GCC unroll 12
+        for (int i = 0; i < kHigh; ++i) {
+            const A value = a[i * Stride];
+            sums.at[i][0] += low * value;
+            sums.at[i][1] += high * value;
+        }
+    }
+}
+
+template <class A>
+PD_INLINE void take(Sums<A>& sums, const A* from, int64_t stride) {
+    constexpr int L = lanes<A>;
+#pragma GCC unroll 12
+    for (int i = 0; i < kHigh; ++i) {
+        sums.at[i][0] = load<A, L>(from + i * stride);
+        sums.at[i][1] = load<A, L>(from + i * stride + L);
+    }
+}
+template <class A>
+PD_INLINE void put(const Sums<A>& sums, A* to, int64_t stride) {
+    constexpr int L = lanes<A>;
+#pragma GCC unroll 12
+    for (int i = 0; i < kHigh; ++i) {
+        store<A, L>(to + i * stride, sums.at[i][0]);
+        store<A, L>(to + i * stride + L, sums.at[i][1]);
+    }
+}
+
+// Rows of a by `count` rows of b, from b's row `column` on.
+struct Extent {
+    int64_t row, rows, column, count;
+    bool above;  // only pairs whose column in the matrix of all pairs is beyond the row are needed
+};
+
+// tile[i, j] = a_i b_j, or that added.
+template <class A>
+void products(const Copy<A>& a, const Copy<A>& b, const Extent& at, bool add, A* tile) {
+    constexpr int W = kWide<A>;
+    for (int64_t depth = 0; depth < a.depth; depth += kDepth)
+        for (int64_t j = 0; j < at.count; j += W)
+            for (int64_t i = 0; i < at.rows; i += kHigh) {
+                if (at.above && at.column + j + W - 1 <= at.row + i) break;
+                A* to = tile + i * kLine + j;
+                Sums<A> sums{};
+                if (add || depth > 0) take(sums, to, kLine);
+                for (int64_t k = depth; k < least(depth + kDepth, a.depth); k += W)
+                    multiply<A, W>(a.block(k / W, at.row + i), b.column(at.column + j, k), W, sums);
+                put(sums, to, kLine);
+            }
+}
+
+// to[i] += tile[i, j] b_j: to (rows, features).
+template <class A>
+void spread(const A* tile, const Copy<A>& b, const Extent& at, A* to, int64_t features) {
+    constexpr int W = kWide<A>;
+    A edge[kHigh * W];
+    for (int64_t first = 0; first < features; first += W)
+        for (int64_t i = 0; i < at.rows; i += kHigh) {
+            const int64_t some = least(W, features - first), high = least(kHigh, at.rows - i);
+            A* const corner = to + i * features + first;
+            const bool whole = some == W && high == kHigh;
+            Sums<A> sums{};
+            if (whole) take(sums, corner, features);
+            multiply<A, kLine>(tile + i * kLine, b.block(first / W, at.column), at.count, sums);
+            if (whole) {
+                put(sums, corner, features);
+                continue;
+            }
+            put(sums, edge, W);
+            for (int64_t r = 0; r < high; ++r)
+                for (int64_t e = 0; e < some; ++e) corner[r * features + e] += edge[r * W + e];
+        }
+}
+
+}  // namespace
+}  // namespace pydistill::cpu::PD_ISA
