@@ -44,6 +44,12 @@ struct Job {
     PD_FORMULA bool meets_other(int set) const { return gradients[set] || owner() == set; }
 };
 
+// The CPU kernels' copies of some batch entries, from `first` on.
+struct Workspace {
+    void* data;
+    int64_t first;
+};
+
 // What a tile of rows adds to the value: sums over its pairs in its own set and in the other one.
 struct Part {
     double own, other;

@@ -8,13 +8,13 @@
 namespace pydistill::cpu::maximum_mean_discrepancy {
 
 struct Table {
-    int64_t rows;                           // of a tile
-    int64_t (*space)(const mmd::Job&);      // bytes that the sets' copies take
+    int64_t rows, span;                     // of a tile
+    int64_t (*space)(const mmd::Job&);      // bytes that the copies of one batch entry take
     int64_t scratch_float, scratch_double;  // bytes that a thread works in
-    int64_t (*blocks)(const mmd::Job&);     // of features that centre() is called for, in each batch entry
-    void (*centre)(const mmd::Job&, void* space, int64_t batch, int64_t block);
-    void (*prepare)(const mmd::Job&, void* space, int64_t batch, int set, int64_t row);
-    mmd::Part (*run)(const mmd::Job&, void* space, int64_t batch, int set, int64_t row, void* scratch);
+    void (*centre)(const mmd::Job&, const mmd::Workspace& space, int64_t batch, int64_t span);
+    void (*prepare)(const mmd::Job&, const mmd::Workspace& space, int64_t batch, int set, int64_t row);
+    mmd::Part (*run)(const mmd::Job&, const mmd::Workspace& space, int64_t batch, int set, int64_t row,
+                     void* scratch);
 };
 
 }  // namespace pydistill::cpu::maximum_mean_discrepancy
@@ -26,24 +26,21 @@ struct Table {
 namespace pydistill::cpu::PD_ISA {
 namespace {
 
+using mmd::Workspace;
+
 int64_t space(const Job& job) {
-    const int64_t size = job.doubles ? View<double>(job, nullptr).size() : View<float>(job, nullptr).size();
-    return job.batch * size * (job.doubles ? 8 : 4);
+    const int64_t size = job.doubles ? View<double>(job).size() : View<float>(job).size();
+    return size * (job.doubles ? 8 : 4);
 }
 
-int64_t blocks(const Job& job) {
-    return job.doubles ? View<double>(job, nullptr).depth() / kWide<double>
-                       : View<float>(job, nullptr).depth() / kWide<float>;
-}
-
-void centre(const Job& job, void* space, int64_t batch, int64_t block) {
+void centre(const Job& job, const Workspace& space, int64_t batch, int64_t span) {
     if (job.doubles)
-        centre_block(View<double>(job, space), batch, block);
+        centre_span(View<double>(job, space), batch, span * kSpan);
     else
-        centre_block(View<float>(job, space), batch, block);
+        centre_span(View<float>(job, space), batch, span * kSpan);
 }
 
-void prepare(const Job& job, void* space, int64_t batch, int set, int64_t row) {
+void prepare(const Job& job, const Workspace& space, int64_t batch, int set, int64_t row) {
     const int64_t end = least(row + kRows, job.counts[set]);
     if (job.doubles)
         prepare_rows(View<double>(job, space), batch, set, row, end);
@@ -52,14 +49,14 @@ void prepare(const Job& job, void* space, int64_t batch, int set, int64_t row) {
 }
 
 template <class A>
-Part run_typed(const Job& job, void* space, int64_t batch, int set, int64_t row, void* scratch) {
+Part run_typed(const Job& job, const Workspace& space, int64_t batch, int set, int64_t row, void* scratch) {
     const View<A> view(job, space);
     Scratch<A>& own = *static_cast<Scratch<A>*>(scratch);
     return job.second ? run_rows<A, true>(view, batch, set, row, own)
                       : run_rows<A, false>(view, batch, set, row, own);
 }
 
-Part run(const Job& job, void* space, int64_t batch, int set, int64_t row, void* scratch) {
+Part run(const Job& job, const Workspace& space, int64_t batch, int set, int64_t row, void* scratch) {
     return (job.doubles ? run_typed<double> : run_typed<float>)(job, space, batch, set, row, scratch);
 }
 
@@ -67,7 +64,7 @@ Part run(const Job& job, void* space, int64_t batch, int set, int64_t row, void*
 
 extern const maximum_mean_discrepancy::Table mmd_table;
 const maximum_mean_discrepancy::Table mmd_table{
-    kRows, space, sizeof(Scratch<float>), sizeof(Scratch<double>), blocks, centre, prepare, run};
+    kRows, kSpan, space, sizeof(Scratch<float>), sizeof(Scratch<double>), centre, prepare, run};
 
 }  // namespace pydistill::cpu::PD_ISA
 
@@ -89,6 +86,7 @@ namespace pydistill::cpu {
 namespace {
 
 using mmd::Job;
+using mmd::Workspace;
 
 // f(item, scratch) over [0, count), the next item to whoever is free: tasks are of unequal length. Each
 // thread has scratch of its own; what f writes must depend on the item alone.
@@ -106,6 +104,8 @@ void share(int64_t count, int64_t scratch_bytes, const F& f) {
     });
 }
 
+constexpr int64_t kTasks = 4, kWaveBytes = 8 << 20;  // of a wave: tasks a thread, and bytes of copies
+
 struct Backend {
     static Tensor output(std::initializer_list<int64_t> shape, const Tensor& like) {
         int64_t sizes[4]{1, 1, 1, 1};
@@ -114,42 +114,55 @@ struct Backend {
                                    {shape.begin(), shape.size()});
     }
 
+    // Batch entries go in waves: enough of them for all threads, and else so few that their copies stay in
+    // cache and take little memory.
     static void run(const Job& job, const Tensor& like) {
         const auto& table = PD_TABLE(mmd_table);
-        const int64_t element = job.doubles ? 8 : 4, blocks = table.blocks(job);
-        Tensor kept = output({table.space(job) / element}, like);
-        void* const space = kept.mutable_data_ptr();
-        share(job.batch * blocks, 64,
-              [&](int64_t item, void*) { table.centre(job, space, item / blocks, item % blocks); });
-        // Tiles of set 1 stand first in each batch entry, as in value_of; the longer tasks of either set
-        // too.
         int64_t tiles[2];
         for (int set = 0; set < 2; ++set) tiles[set] = (job.counts[set] + table.rows - 1) / table.rows;
-        const int64_t each = tiles[0] + tiles[1];
+        const int64_t each = tiles[0] + tiles[1], space = table.space(job);
+        const int64_t threads = torch::stable::get_num_threads();
+        const int64_t wave =
+            std::min(job.batch, std::max((kTasks * threads + each - 1) / each, kWaveBytes / space));
+        Tensor kept = output({wave * space / (job.doubles ? 8 : 4)}, like);
+        std::vector<mmd::Part> parts(each * wave);
+        for (int64_t first = 0; first < job.batch; first += wave) {
+            const int64_t entries = std::min(wave, job.batch - first);
+            run_wave(job, {kept.mutable_data_ptr(), first}, entries, tiles, parts.data());
+            for (int64_t entry = 0; entry < entries; ++entry) {
+                const double value = mmd::value_of(job, parts.data() + entry * each, tiles[0], tiles[1]);
+                if (job.doubles)
+                    static_cast<double*>(job.value)[first + entry] = value;
+                else
+                    static_cast<float*>(job.value)[first + entry] = static_cast<float>(value);
+            }
+        }
+    }
+
+    static void run_wave(const Job& job, const Workspace& space, int64_t entries, const int64_t (&tiles)[2],
+                         mmd::Part* parts) {
+        const auto& table = PD_TABLE(mmd_table);
+        const int64_t spans = (job.features + table.span - 1) / table.span, each = tiles[0] + tiles[1];
+        share(entries * spans, 64, [&](int64_t item, void*) {
+            table.centre(job, space, space.first + item / spans, item % spans);
+        });
+        // Tiles of set 1 stand first in each batch entry, as value_of has them.
         const auto in_tile = [&](int64_t item, const auto& f) {
-            const int64_t batch = item / each, tile = item % each;
+            const int64_t tile = item % each;
             const int set = tile < tiles[1];
-            return f(batch, set, (set ? tile : tile - tiles[1]) * table.rows);
+            return f(space.first + item / each, set, (set ? tile : tile - tiles[1]) * table.rows);
         };
-        share(job.batch * each, 64, [&](int64_t item, void*) {
+        share(entries * each, 64, [&](int64_t item, void*) {
             in_tile(item, [&](int64_t batch, int set, int64_t row) {
                 table.prepare(job, space, batch, set, row);
             });
         });
-        std::vector<mmd::Part> parts(job.batch * each);
-        share(job.batch * each, job.doubles ? table.scratch_double : table.scratch_float,
+        share(entries * each, job.doubles ? table.scratch_double : table.scratch_float,
               [&](int64_t item, void* scratch) {
                   parts[item] = in_tile(item, [&](int64_t batch, int set, int64_t row) {
                       return table.run(job, space, batch, set, row, scratch);
                   });
               });
-        for (int64_t batch = 0; batch < job.batch; ++batch) {
-            const double value = mmd::value_of(job, parts.data() + batch * each, tiles[0], tiles[1]);
-            if (job.doubles)
-                static_cast<double*>(job.value)[batch] = value;
-            else
-                static_cast<float*>(job.value)[batch] = static_cast<float>(value);
-        }
     }
 
     template <class A>

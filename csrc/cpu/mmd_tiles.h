@@ -17,6 +17,7 @@ constexpr int kHigh = PD_VECTOR_BYTES == 64 ? 12 : 6;
 
 // A tile of pairs, and the features that one pass of its products takes.
 constexpr int64_t kRows = 96, kColumns = 192, kDepth = 128;
+constexpr int64_t kSpan = 256;  // features that are averaged together: rows are read in long pieces
 constexpr int64_t kLine =
     kColumns + 16;  // from row to row of a tile: no power of two, which caches dislike
 
@@ -28,6 +29,8 @@ template <class A>
 struct Copy {
     A* blocks;   // (features / kWide, rows, kWide): rows as a product's left side, features as its right
     A* columns;  // (rows / kWide, features, kWide): rows as its right side
+    // Both have room for whole products. Features beyond the last are 0; rows beyond the last hold
+    // anything, and so does what is computed of them, which nobody reads.
     int64_t block_rows, depth;
 
     // The kWide features of block `at` of row `row`.
@@ -45,8 +48,10 @@ template <class A>
 struct View {
     const Job& job;
     A* space;
+    int64_t first;  // batch entry that the workspace begins with
 
-    View(const Job& job_, void* space_) : job(job_), space(static_cast<A*>(space_)) {}
+    explicit View(const Job& job_, const mmd::Workspace& workspace = {})
+        : job(job_), space(static_cast<A*>(workspace.data)), first(workspace.first) {}
 
     PD_INLINE int64_t depth() const { return round_up(job.features, kWide<A>); }
     PD_INLINE int64_t copy_size(int set) const {
@@ -60,7 +65,7 @@ struct View {
     }
     PD_INLINE int64_t size() const { return round_up(depth() + set_size(0) + set_size(1), 32); }
 
-    PD_INLINE A* centre(int64_t batch) const { return space + batch * size(); }
+    PD_INLINE A* centre(int64_t batch) const { return space + (batch - first) * size(); }
     PD_INLINE A* of_set(int64_t batch, int set) const {
         return centre(batch) + depth() + (set ? set_size(0) : 0);
     }
@@ -78,12 +83,12 @@ struct View {
     }
 };
 
-// The mean of both sets' rows, for kWide features.
+// The mean of both sets' rows, for kSpan features. Features beyond the last, which fill a block up, are 0.
 template <class A>
-void centre_block(const View<A>& view, int64_t batch, int64_t block) {
+void centre_span(const View<A>& view, int64_t batch, int64_t first) {
     const Job& job = view.job;
-    const int64_t first = block * kWide<A>, some = least(kWide<A>, job.features - first);
-    double sums[kWide<A>]{};
+    const int64_t some = least(kSpan, job.features - first);
+    double sums[kSpan]{};
     for (int set = 0; set < 2; ++set) {
         const A* row = view.rows(job.sets, batch, set) + first;
         for (int64_t n = 0; n < job.counts[set]; ++n, row += job.features)
@@ -91,29 +96,32 @@ void centre_block(const View<A>& view, int64_t batch, int64_t block) {
     }
     A* to = view.centre(batch) + first;
     const double inverse = 1 / static_cast<double>(job.counts[0] + job.counts[1]);
-    for (int64_t e = 0; e < kWide<A>; ++e) to[e] = static_cast<A>(sums[e] * inverse);
+    for (int64_t e = 0; e < least(kSpan, view.depth() - first); ++e)
+        to[e] = static_cast<A>(sums[e] * inverse);
 }
 
-// Rows from `begin` to `end` in both orders, less `centre` where there is one; zeros fill up.
+// Rows from `begin` to `end` in both orders, less `centre` where there is one; zeros fill up features.
 template <class A>
-void copy_rows(const A* from, const A* centre, const Copy<A>& to, int64_t begin, int64_t end, int64_t count,
+void copy_rows(const A* from, const A* centre, const Copy<A>& to, int64_t begin, int64_t end,
                int64_t features) {
-    constexpr int W = kWide<A>;
+    constexpr int W = kWide<A>, L = lanes<A>;
     A line[W];
     for (int64_t panel = begin; panel < end; panel += W)
-        for (int64_t block = 0; block < to.depth / W; ++block) {
-            const int64_t first = block * W, some = least(W, features - first);
-            for (int64_t c = 0; c < W; ++c) {
-                const int64_t row = panel + c;
+        for (int64_t first = 0; first < features; first += W) {
+            const int64_t some = least(W, features - first);
+            A* column = to.column(panel, first);
+            for (int64_t row = panel; row < least(panel + W, end); ++row, ++column) {
                 const A* source = from + row * features + first;
-                for (int64_t e = 0; e < W; ++e)
-                    line[e] =
-                        row < count && e < some ? source[e] - (centre ? centre[first + e] : A{}) : A{};
-                A* column = to.column(panel, first) + c;
-                for (int64_t e = 0; e < W; ++e) column[e * W] = line[e];
-                if (row >= to.block_rows) continue;
-                A* left = to.block(block, row);
-                for (int64_t e = 0; e < W; ++e) left[e] = line[e];
+                if (some < W) {
+                    for (int64_t e = 0; e < W; ++e) line[e] = e < some ? source[e] : A{};
+                    source = line;
+                }
+                auto low = load<A, L>(source), high = load<A, L>(source + L);
+                if (centre) low -= load<A, L>(centre + first), high -= load<A, L>(centre + first + L);
+                A* const left = to.block(first / W, row);
+                store<A, L>(left, low), store<A, L>(left + L, high);
+#pragma GCC unroll 32
+                for (int e = 0; e < W; ++e) column[e * W] = left[e];
             }
         }
 }
@@ -135,18 +143,16 @@ PD_INLINE A row_product(const Copy<A>& a, const Copy<A>& b, int64_t row) {
 template <class A>
 void prepare_rows(const View<A>& view, int64_t batch, int set, int64_t begin, int64_t end) {
     const Job& job = view.job;
-    const int64_t count = job.counts[set];
     const Copy<A> values = view.copy(batch, set, false);
-    copy_rows(view.rows(job.sets, batch, set), view.centre(batch), values, begin, end, count, job.features);
+    copy_rows(view.rows(job.sets, batch, set), view.centre(batch), values, begin, end, job.features);
     A* norms = view.norms(batch, set);
-    for (int64_t row = begin; row < least(end, count); ++row) norms[row] = row_product(values, values, row);
+    for (int64_t row = begin; row < end; ++row) norms[row] = row_product(values, values, row);
     if (!job.second) return;
     A* turns = view.turns(batch, set);
     const A* direction = view.rows(job.directions, batch, set);
     const Copy<A> turned = view.copy(batch, set, true);
-    if (direction)
-        copy_rows(direction, static_cast<const A*>(nullptr), turned, begin, end, count, job.features);
-    for (int64_t row = begin; row < least(end, count); ++row)
+    if (direction) copy_rows(direction, static_cast<const A*>(nullptr), turned, begin, end, job.features);
+    for (int64_t row = begin; row < end; ++row)
         turns[row] = direction ? row_product(values, turned, row) : A{};
 }
 
