@@ -1,11 +1,10 @@
 """Squared maximum mean discrepancy between batches of sets, in memory of the sets' own size.
 
-Gretton, Borgwardt, Rasch, Schoelkopf and Smola, "A kernel two-sample test", JMLR 13 (2012): the biased
-estimate is equation 5, the unbiased one equation 3, with the same number of terms left out in each set where
-the sets differ in size (lemma 6). The kernel is a sum of Gaussians over the bandwidths. Matrices of all pairs
-are never stored: tiles of them become sums, and the gradient, as they are made
-(``csrc/common/mmd.h`` has the formulas). First and second derivatives are kernels of their own; the third
-is refused.
+Gretton, Borgwardt, Rasch, Schoelkopf and Smola, "A kernel two-sample test", JMLR 13 (2012), equation 3 and
+lemma 6: the biased estimate over all pairs, the unbiased one without those of a row and itself. The kernel
+is a sum of Gaussians over the bandwidths. Matrices of all pairs are never stored: tiles of them become sums,
+and the gradient, as they are made (``csrc/common/mmd.h`` has the formulas). First and second derivatives are
+kernels of their own; the third is refused.
 """
 
 import math
@@ -22,13 +21,14 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] | Tensor, unbiased: bool = False) -> Tensor:
-    r"""MMD^2 of each pair of sets, with kernel k(a, b) = sum over sigma of exp(-|a - b|^2 / (2 sigma^2)).
+    """MMD^2 of each pair of sets, with kernel k(a, b) = sum over sigma of exp(-|a - b|^2 / (2 sigma^2)).
 
-    Biased: mean of k over all pairs in x, plus that in y, less twice that between x and y; never below 0 but
-    for rounding. Unbiased: without the pairs of a row and itself, over n (n - 1); of either sign. Memory is
-    O(N + M), and so is that of the gradients, which are made together with the value where x or y requires
-    them. Distances of nearly equal rows keep their digits, whatever the rows' norms. The result does not
-    depend on the number of threads.
+    Biased: mean of k over all pairs in x, plus that in y, less twice that between x and y; never below 0
+    but for rounding. Unbiased: without the pairs of a row and itself, over n (n - 1); of either sign. The
+    kernels take memory in proportion to N + M, gradients included, which are made together with the value
+    where x or y requires them; they keep the digits of nearly equal rows' distances, whatever the rows'
+    norms; and their result does not depend on the number of threads. The plain-torch reference, where no
+    kernels are loaded, holds matrices of all pairs.
 
     Twice differentiable in ``x`` and ``y``; works under ``torch.func.grad`` and ``vmap``; under
     ``torch.compile`` once differentiable. Not-a-numbers in a set make its result one.
@@ -47,8 +47,8 @@ def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] | Tensor, unbiased: bo
 
     Raises:
         TypeError: An argument is no dense floating-point tensor of a supported dtype, or dtypes do not fit.
-        ValueError: Shapes or devices do not fit, a set is empty or too small, or a bandwidth is not a finite
-            number greater than 0.
+        ValueError: Shapes or devices do not fit, a set is empty or too small, or a bandwidth is not a
+            finite number greater than 0.
     """
     _check(x, y, unbiased)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -103,7 +103,8 @@ def _check(x: Tensor, y: Tensor, unbiased: bool) -> None:
             )
         if unbiased and tensor.shape[1] < 2:
             raise ValueError(
-                f"mmd: unbiased=True needs at least two rows a set, found shape {tuple(tensor.shape)} of {name}"
+                "mmd: unbiased=True needs at least two rows a set, "
+                f"found shape {tuple(tensor.shape)} of {name}"
             )
     if (x.dtype == torch.float64) != (y.dtype == torch.float64):
         raise TypeError(f"mmd: y must have x's dtype {x.dtype}, found {y.dtype}")
@@ -125,7 +126,8 @@ def _weights(bandwidths: Sequence[float] | Tensor, x: Tensor) -> Tensor:
     shape = tuple(bandwidths.shape)
     if bandwidths.ndim not in (1, 2) or shape[-1] < 1 or (bandwidths.ndim == 2 and shape[0] != x.shape[0]):
         raise ValueError(
-            f"mmd: bandwidths must be (S,) or (B, S) with B = {x.shape[0]} and S at least 1, found shape {shape}"
+            f"mmd: bandwidths must be (S,) or (B, S) with B = {x.shape[0]} and S at least 1, "
+            f"found shape {shape}"
         )
     if bandwidths.device != x.device:
         raise ValueError(f"mmd: bandwidths must be on x's device {x.device}, found {bandwidths.device}")
@@ -173,8 +175,8 @@ def _visible(tensor: Tensor) -> bool:
 
 
 # ---- the operator and its two derivatives -----------------------------------------------------------
-# Raw shapes: x (B, N, D), y (B, M, D); weights (B, S); value, grad (B,); unit_x, ggx as x, unit_y, ggy as y,
-# or (B, 0, D) in the place of a gradient that is not wanted. All of one dtype, float32 or float64.
+# Raw shapes: x (B, N, D), y (B, M, D); weights (B, S); value, grad (B,); unit_x, ggx as x, unit_y, ggy as
+# y, or (B, 0, D) in the place of a gradient that is not wanted. All of one dtype, float32 or float64.
 
 
 def _gradient(rows: Tensor, want: bool) -> Tensor:
