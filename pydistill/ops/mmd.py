@@ -1,10 +1,10 @@
 """Squared maximum mean discrepancy between batches of sets, in memory of the sets' own size.
 
-Gretton, Borgwardt, Rasch, Schoelkopf and Smola, "A kernel two-sample test", JMLR 13 (2012), equation 3 and
-lemma 6: the biased estimate over all pairs, the unbiased one without those of a row and itself. The kernel
-is a sum of Gaussians over the bandwidths. Matrices of all pairs are never stored: tiles of them become sums,
-and the gradient, as they are made (``csrc/common/mmd.h`` has the formulas). First and second derivatives are
-kernels of their own; the third is refused.
+Gretton, Borgwardt, Rasch, Schoelkopf and Smola, "A kernel two-sample test", JMLR 13 (2012), equation 3
+and lemma 6: the biased estimate over all pairs, the unbiased one without those of a row and itself. The
+kernel is a sum of Gaussians over the bandwidths. Matrices of all pairs are never stored: tiles of them
+become sums, and the gradient, as they are made (``csrc/common/mmd.h`` has the formulas). First and second
+derivatives are kernels of their own; the third is refused.
 """
 
 import math
@@ -28,7 +28,7 @@ def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] | Tensor, unbiased: bo
     kernels take memory in proportion to N + M, gradients included, which are made together with the value
     where x or y requires them; they keep the digits of nearly equal rows' distances, whatever the rows'
     norms; and their result does not depend on the number of threads. The plain-torch reference, where no
-    kernels are loaded, holds matrices of all pairs.
+    kernels are loaded, holds matrices of all pairs and promises neither.
 
     Twice differentiable in ``x`` and ``y``; works under ``torch.func.grad`` and ``vmap``; under
     ``torch.compile`` once differentiable. Not-a-numbers in a set make its result one.
