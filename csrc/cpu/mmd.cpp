@@ -5,7 +5,7 @@
 
 #include "isa.h"
 
-namespace pydistill::cpu::maximum_mean_discrepancy {
+namespace pydistill::cpu::discrepancy {
 
 struct Table {
     int64_t rows, span;                     // of a tile
@@ -17,7 +17,7 @@ struct Table {
                      void* scratch);
 };
 
-}  // namespace pydistill::cpu::maximum_mean_discrepancy
+}  // namespace pydistill::cpu::discrepancy
 
 #ifdef PD_ISA
 // ---- kernel part --------------------------------------------------------------------------------------
@@ -62,9 +62,9 @@ Part run(const Job& job, const Workspace& space, int64_t batch, int set, int64_t
 
 }  // namespace
 
-extern const maximum_mean_discrepancy::Table mmd_table;
-const maximum_mean_discrepancy::Table mmd_table{
-    kRows, kSpan, space, sizeof(Scratch<float>), sizeof(Scratch<double>), centre, prepare, run};
+extern const discrepancy::Table mmd_table;
+const discrepancy::Table mmd_table{kRows,  kSpan,   space, sizeof(Scratch<float>), sizeof(Scratch<double>),
+                                   centre, prepare, run};
 
 }  // namespace pydistill::cpu::PD_ISA
 
@@ -72,15 +72,13 @@ const maximum_mean_discrepancy::Table mmd_table{
 // ---- host part ----------------------------------------------------------------------------------------
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
 #include "../common/mmd_ops.h"
 #include "parallel.h"
 #include "pool.h"
 
-PD_DECLARE_LEVELS(pydistill::cpu::maximum_mean_discrepancy::Table, mmd_table)
+PD_DECLARE_LEVELS(pydistill::cpu::discrepancy::Table, mmd_table)
 
 namespace pydistill::cpu {
 namespace {
@@ -89,17 +87,19 @@ using mmd::Job;
 using mmd::Workspace;
 
 // f(item, scratch) over [0, count), the next item to whoever is free: tasks are of unequal length. Each
-// thread has scratch of its own; what f writes must depend on the item alone.
+// thread has scratch of its own; what f writes must depend on the item alone. `work` is the arithmetic of
+// all items; a thread is not woken for less than it costs.
 template <class F>
-void share(int64_t count, int64_t scratch_bytes, const F& f) {
+void share(int64_t count, int64_t work, int64_t scratch_bytes, const F& f) {
+    constexpr int64_t kWorth = 1 << 16, kLine = 64;
     std::atomic<int64_t> next{0};
-    const int64_t threads = std::min<int64_t>(count, torch::stable::get_num_threads());
+    const int64_t threads = std::min<int64_t>({count, torch::stable::get_num_threads(), 1 + work / kWorth});
     torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
         for (; begin < end; ++begin) {
-            const std::unique_ptr<void, void (*)(void*)> scratch(
-                std::aligned_alloc(64, (scratch_bytes + 63) / 64 * 64), std::free);
+            std::vector<unsigned char> scratch(scratch_bytes + kLine);
+            const int64_t ahead = reinterpret_cast<uintptr_t>(scratch.data()) % kLine;
             for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < count;)
-                f(item, scratch.get());
+                f(item, scratch.data() + (kLine - ahead));
         }
     });
 }
@@ -143,7 +143,8 @@ struct Backend {
                          mmd::Part* parts) {
         const auto& table = PD_TABLE(mmd_table);
         const int64_t spans = (job.features + table.span - 1) / table.span, each = tiles[0] + tiles[1];
-        share(entries * spans, 64, [&](int64_t item, void*) {
+        const int64_t values = entries * (job.counts[0] + job.counts[1]) * job.features;
+        share(entries * spans, values, 0, [&](int64_t item, void*) {
             table.centre(job, space, space.first + item / spans, item % spans);
         });
         // Tiles of set 1 stand first in each batch entry, as value_of has them.
@@ -152,13 +153,13 @@ struct Backend {
             const int set = tile < tiles[1];
             return f(space.first + item / each, set, (set ? tile : tile - tiles[1]) * table.rows);
         };
-        share(entries * each, 64, [&](int64_t item, void*) {
+        share(entries * each, values, 0, [&](int64_t item, void*) {
             in_tile(item, [&](int64_t batch, int set, int64_t row) {
                 table.prepare(job, space, batch, set, row);
             });
         });
-        share(entries * each, job.doubles ? table.scratch_double : table.scratch_float,
-              [&](int64_t item, void* scratch) {
+        share(entries * each, values * (job.counts[0] + job.counts[1]),
+              job.doubles ? table.scratch_double : table.scratch_float, [&](int64_t item, void* scratch) {
                   parts[item] = in_tile(item, [&](int64_t batch, int set, int64_t row) {
                       return table.run(job, space, batch, set, row, scratch);
                   });

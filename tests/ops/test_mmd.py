@@ -337,6 +337,20 @@ def test_memory_is_that_of_the_sets():
     assert json.loads(done.stdout.splitlines()[-1]) < 20
 
 
+@pytest.mark.cpu_pool
+def test_many_sets_are_as_each_alone():
+    """More sets than the workspace holds at once: they go in waves."""
+    (x, y), bandwidths = inputs((24, 64, 60, 700), torch.float32)
+    together = mmd(x, y, bandwidths)
+    gradients = torch.autograd.grad(together.sum(), [x, y])
+    for at in range(24):
+        one = [t[at : at + 1].detach().requires_grad_() for t in (x, y)]
+        value = mmd(*one, bandwidths)
+        assert torch.equal(value, together[at : at + 1])
+        for alone, among in zip(torch.autograd.grad(value, one), gradients, strict=True):
+            assert torch.equal(alone[0], among[at])
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 300, 200, 70)], ids=str)
