@@ -6,6 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pydistill.ops.siamese_augment import COLUMNS
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -31,21 +33,7 @@ class Parameters:
     values: Tensor
     size: tuple[int, int]
 
-    COLUMNS: ClassVar[tuple[str, ...]] = (
-        "brightness",
-        "saturation",
-        "contrast",
-        "shift_y",
-        "shift_x",
-        "cut_top",
-        "cut_left",
-        "cut_bottom",
-        "cut_right",
-        "flip",
-        "scale_y",
-        "scale_x",
-        "angle",
-    )
+    COLUMNS: ClassVar[tuple[str, ...]] = COLUMNS
     IDENTITY: ClassVar[tuple[float, ...]] = (0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0)
 
     def __post_init__(self) -> None:

@@ -8,5 +8,15 @@ from pydistill.ops._library import Status, reference_only, status
 from pydistill.ops.gram import gram, gram_diagonal
 from pydistill.ops.mmd import mmd
 from pydistill.ops.norm_relu_pool import norm_relu_pool
+from pydistill.ops.siamese_augment import siamese_augment
 
-__all__ = ["Status", "gram", "gram_diagonal", "mmd", "norm_relu_pool", "reference_only", "status"]
+__all__ = [
+    "Status",
+    "gram",
+    "gram_diagonal",
+    "mmd",
+    "norm_relu_pool",
+    "reference_only",
+    "siamese_augment",
+    "status",
+]
