@@ -11,11 +11,13 @@ namespace pydistill::siamese_augment {
 template <class Backend>
 struct Operators {
     static Tensor forward(Tensor images, Tensor values, Tensor rows, bool constant) {
-        return run("siamese_augment", images, values, rows, constant, Backend::forward);
+        return run("siamese_augment", images, values, rows, order_of(images), constant, Backend::forward);
     }
 
-    static Tensor backward(Tensor grad, Tensor values, Tensor rows) {
-        return run("siamese_augment_backward", grad, values, rows, false, Backend::backward);
+    static Tensor backward(Tensor grad, Tensor values, Tensor rows, bool channels_last) {
+        const char* op = "siamese_augment_backward";
+        const Order order = channels_last ? Order::nhwc : Order::nchw;
+        return run(op, grad, values, rows, order, false, Backend::backward);
     }
 
     static void implement(torch::stable::detail::StableLibrary& library) {
@@ -24,10 +26,10 @@ struct Operators {
     }
 
   private:
-    static Tensor run(const char* op, Tensor x, Tensor values, Tensor rows, bool constant,
+    static Tensor run(const char* op, Tensor x, Tensor values, Tensor rows, Order order, bool constant,
                       void (*kernel)(const Job&, const Tensor&)) {
-        const Order order = order_of(x);
         statistic_dtype(op, x);
+        STD_TORCH_CHECK(x.dim() == 4, op, ": images must be (N, C, H, W), found ", x.dim(), " dimensions");
         STD_TORCH_CHECK(x.size(1) >= 1 && x.size(2) >= 1 && x.size(3) >= 1, op,
                         ": images must have at least one channel and one pixel");
         STD_TORCH_CHECK(x.size(2) * x.size(3) < (int64_t{1} << 28), op, ": images of ", x.size(2), "x",

@@ -38,10 +38,10 @@ COLUMNS = (
 def siamese_augment(images: Tensor, values: Tensor, rows: Tensor | None = None) -> Tensor:
     """Transform images by rows of parameters, in the order colour, crop, cutout, flip, scale, rotate.
 
-    A transform whose parameters are at their identity is left out: an image for which none is left comes out
-    bit for bit as it went in, and crop, cutout and flip alone only move pixels. bfloat16 images are
-    computed on in float32 and rounded once. The memory format is kept. Differentiable in the images to any
-    order, not in the parameters; works under ``torch.func.grad`` and ``vmap``; under ``torch.compile`` once
+    A transform whose parameters are at their identity is left out: an image with none left comes out bit
+    for bit as it went in, and crop, cutout and flip alone only move pixels. bfloat16 images are computed on
+    in float32 and rounded once. The memory format is kept. Differentiable in the images to any order, not
+    in the parameters; works under ``torch.func.grad`` and ``vmap``; under ``torch.compile`` once
     differentiable.
 
     Args:
@@ -152,8 +152,13 @@ def _readable(tensor: Tensor) -> bool:
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
-def _fake(images: Tensor, *_: Any) -> Tensor:
+def _fake(images: Tensor, values: Tensor, rows: Tensor, constant: bool) -> Tensor:
     return empty_images(images, images.shape[2], images.shape[3])
+
+
+def _fake_backward(grad: Tensor, values: Tensor, rows: Tensor, channels_last: bool) -> Tensor:
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(grad.shape, dtype=grad.dtype, device=grad.device, memory_format=order)
 
 
 def _vmap(
@@ -186,31 +191,37 @@ def _along(tensor: Tensor, dim: int | None, at: int, size: int) -> Tensor:
     return tensor.unsqueeze(at).expand(*tensor.shape[:at], size, *tensor.shape[at:])
 
 
-def _keep_parameters(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[1:3])
+    # The gradient lies in memory as the images do, whatever the order of the one that comes in.
+    ctx.channels_last = output.shape[1] > 1 and output.stride(1) == 1
+
+
+def _backward_of_forward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    return _backward(grad, *ctx.saved_tensors, ctx.channels_last), None, None, None
+
+
+def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[1:3])
 
 
-def _derivative_of_forward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    return _backward(grad, *ctx.saved_tensors), None, None, None
-
-
-def _derivative_of_backward(ctx: Any, grad_grad: Tensor) -> tuple[Any, ...]:
-    return _forward(grad_grad, *ctx.saved_tensors, False), None, None
+def _backward_of_backward(ctx: Any, grad_grad: Tensor) -> tuple[Any, ...]:
+    return _forward(grad_grad, *ctx.saved_tensors, False), None, None, None
 
 
 _backward: Operator = define(
     "siamese_augment_backward",
-    "(Tensor grad, Tensor values, Tensor rows) -> Tensor",
-    fake=_fake,
+    "(Tensor grad, Tensor values, Tensor rows, bool channels_last) -> Tensor",
+    fake=_fake_backward,
     vmap=_vmap,
-    setup=_keep_parameters,
-    backward=_derivative_of_backward,
+    setup=_setup_backward,
+    backward=_backward_of_backward,
 )
 _forward: Operator = define(
     "siamese_augment",
     "(Tensor images, Tensor values, Tensor rows, bool constant) -> Tensor",
     fake=_fake,
     vmap=_vmap,
-    setup=_keep_parameters,
-    backward=_derivative_of_forward,
+    setup=_setup_forward,
+    backward=_backward_of_forward,
 )
