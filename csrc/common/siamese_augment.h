@@ -106,14 +106,16 @@ struct Sampling {
           height(static_cast<A>(height_)),
           width(static_cast<A>(width_)) {}
 
-    PD_FORMULA void coordinates(int i, int j, A& y, A& x) const {
-        const A down = static_cast<A>(i) - middle_y, across = static_cast<A>(j) - middle_x;
-        x = xx * across + xy * down + middle_x;
-        y = yx * across + yy * down + middle_y;
+    // `down` and `across` lead from the centre to a pixel of the result, several at once where V is a
+    // vector.
+    template <class V>
+    PD_FORMULA void coordinates(A down, V across, V& y, V& x) const {
+        x = across * xx + (down * xy + middle_x);
+        y = across * yx + (down * yy + middle_y);
     }
     PD_FORMULA Place<A> place(int i, int j) const {
         A y, x;
-        coordinates(i, j, y, x);
+        coordinates(static_cast<A>(i) - middle_y, static_cast<A>(j) - middle_x, y, x);
         if (!(y > -1 && y < height && x > -1 && x < width)) return {false, 0, 0, A{}, A{}};
         int row = static_cast<int>(y), column = static_cast<int>(x);
         row -= static_cast<A>(row) > y;

@@ -13,7 +13,7 @@ inline int64_t bundle_of(const Job& job) { return job.channels < kLanes ? kLanes
 // What a thread works with, in the memory it is given.
 template <class A>
 struct Workspace {
-    Tap<A>*scale_taps, *rotate_taps;
+    Taps<A> scale_taps, rotate_taps;
     Padded<A> first, second;
     Four<A>* row;
     A* images;  // a bundle, in memory order
@@ -24,8 +24,8 @@ struct Workspace {
         first = {take<Four<A>>(at, Padded<A>::size(job)), job.height, job.width};
         second = {take<Four<A>>(at, Padded<A>::size(job)), job.height, job.width};
         row = take<Four<A>>(at, job.width);
-        scale_taps = take<Tap<A>>(at, pixels);
-        rotate_taps = take<Tap<A>>(at, pixels);
+        scale_taps = {take<int32_t>(at, pixels), take<A>(at, pixels), take<A>(at, pixels)};
+        rotate_taps = {take<int32_t>(at, pixels), take<A>(at, pixels), take<A>(at, pixels)};
         images = take<A>(at, bundle_of(job) * job.channels * pixels);
         first.clear(), second.clear();
     }
@@ -33,7 +33,8 @@ struct Workspace {
     static int64_t bytes(const Job& job) {
         const int64_t pixels = job.height * job.width;
         return 2 * room<Four<A>>(Padded<A>::size(job)) + room<Four<A>>(job.width) +
-               2 * room<Tap<A>>(pixels) + room<A>(bundle_of(job) * job.channels * pixels);
+               2 * (room<int32_t>(pixels) + 2 * room<A>(pixels)) +
+               room<A>(bundle_of(job) * job.channels * pixels);
     }
 
   private:
@@ -114,12 +115,12 @@ struct Forward {
         Padded<A> last = space.first;
         if (effect.scales && effect.rotates) {
             for (int64_t i = 0; i < job.height; ++i)
-                sample_row(space.first, space.scale_taps + i * job.width, space.second.row(i));
+                sample_row(space.first, space.scale_taps.row(i, job.width), space.second.row(i));
             last = space.second;
         }
-        const Tap<A>* taps = effect.rotates ? space.rotate_taps : space.scale_taps;
+        const Taps<A>& taps = effect.rotates ? space.rotate_taps : space.scale_taps;
         for (int64_t i = 0; i < job.height; ++i) {
-            sample_row(last, taps + i * job.width, space.row);
+            sample_row(last, taps.row(i, job.width), space.row);
             write_row(space.row, 1, line_of(job, to, i), 0, job.width);
         }
     }
@@ -187,16 +188,16 @@ struct Backward {
     static void spread(const Job& job, const Effect& effect, const Workspace<A>& space,
                        const Row<const S>& from, const Row<T>& to) {
         space.first.clear();
-        const Tap<A>* taps = effect.rotates ? space.rotate_taps : space.scale_taps;
+        const Taps<A>& taps = effect.rotates ? space.rotate_taps : space.scale_taps;
         for (int64_t i = 0; i < job.height; ++i) {
             read_row(line_of(job, from, i), 0, job.width, space.row, 1);
-            spread_row(space.row, taps + i * job.width, space.first);
+            spread_row(space.row, taps.row(i, job.width), space.first);
         }
         Padded<A> last = space.first;
         if (effect.scales && effect.rotates) {
             space.second.clear();
             for (int64_t i = 0; i < job.height; ++i)
-                spread_row(space.first.row(i), space.scale_taps + i * job.width, space.second);
+                spread_row(space.first.row(i), space.scale_taps.row(i, job.width), space.second);
             last = space.second;
         }
         move_out(job, effect.adjoint_move(job.width), last, to);

@@ -83,47 +83,69 @@ PD_INLINE void clear_row(const Row<T>& row, int64_t to, int64_t n) {
 }
 
 // Four planes within a margin, so that whatever is sampled is there: a row and a column before the first,
-// two rows and a column behind the last.
+// two rows and a column behind the last, and one vector more for places that rounding puts at the far end.
 template <class A>
 struct Padded {
     Four<A>* start;
     int64_t height, width;
 
-    static int64_t size(const Job& job) { return (job.height + 3) * (job.width + 2); }
+    static int64_t size(const Job& job) { return (job.height + 3) * (job.width + 2) + 1; }
     int64_t line() const { return width + 2; }
     Four<A>* row(int64_t i) const { return start + (i + 1) * line() + 1; }
     void clear() const {
-        __builtin_memset(start, 0, static_cast<size_t>((height + 3) * line()) * sizeof(Four<A>));
+        __builtin_memset(start, 0, static_cast<size_t>((height + 3) * line() + 1) * sizeof(Four<A>));
     }
 };
 
-// Where a pixel is sampled: the upper left of four in a Padded, and how far below and right of it.
+// Where pixels are sampled: the upper left of four in a Padded, and how far below and right of it.
 template <class A>
-struct Tap {
-    int32_t at;
-    A below, right;
+struct Taps {
+    int32_t* at;
+    A *below, *right;
+
+    Taps row(int64_t i, int64_t width) const {
+        return {at + i * width, below + i * width, right + i * width};
+    }
 };
 
 template <class A>
-void make_taps(const Job& job, const Map& map, Tap<A>* taps) {
+void make_taps(const Job& job, const Map& map, const Taps<A>& taps) {
     const Sampling<double> sampling(map, job.height, job.width);
-    const int line = static_cast<int>(job.width) + 2, nowhere = (static_cast<int>(job.height) + 1) * line;
-    for (int i = 0; i < job.height; ++i)
-        for (int j = 0; j < job.width; ++j) {
-            const auto place = sampling.place(i, j);
-            const int at = (place.row + 1) * line + place.column + 1;
-            *taps++ = {place.inside ? at : nowhere, static_cast<A>(place.below),
-                       static_cast<A>(place.right)};
-        }
+    const int32_t line = static_cast<int32_t>(job.width) + 2;
+    const double nowhere = static_cast<double>(job.height + 1);  // the margin's last rows
+    constexpr int kMost = PD_VECTOR_BYTES / 8;
+    double counts[kMost];
+    for (int l = 0; l < kMost; ++l) counts[l] = l;
+    for (int64_t i = 0; i < job.height; ++i) {
+        const auto [at, below, right] = taps.row(i, job.width);
+        const double down = static_cast<double>(i) - sampling.middle_y;
+        over<kMost>(0, job.width, [&]<int L>(int64_t j) __attribute__((always_inline)) {
+            using V = vec<double, L>;
+            V y, x;
+            const V across = load<double, L>(counts) + (static_cast<double>(j) - sampling.middle_x);
+            sampling.coordinates(down, across, y, x);
+            // From the margin's corner on, where whole numbers are had by leaving out the fraction.
+            const auto inside = (y > -1) & (y < sampling.height) & (x > -1) & (x < sampling.width);
+            y = inside ? y + 1 : V{} + nowhere;
+            x = inside ? x + 1 : V{};
+            const auto row = __builtin_convertvector(y, vec<int32_t, L>);
+            const auto column = __builtin_convertvector(x, vec<int32_t, L>);
+            store_raw<int32_t, L>(at + j, row * line + column);
+            const V fraction_y = y - __builtin_convertvector(row, V);
+            const V fraction_x = x - __builtin_convertvector(column, V);
+            store_raw<A, L>(below + j, __builtin_convertvector(fraction_y, vec<A, L>));
+            store_raw<A, L>(right + j, __builtin_convertvector(fraction_x, vec<A, L>));
+        });
+    }
 }
 
 // A row of sampled pixels.
 template <class A>
-PD_INLINE void sample_row(const Padded<A>& from, const Tap<A>* taps, Four<A>* out) {
+PD_INLINE void sample_row(const Padded<A>& from, const Taps<A>& taps, Four<A>* out) {
     const int64_t line = from.line();
     for (int64_t j = 0; j < from.width; ++j) {
-        const Four<A>* p = from.start + taps[j].at;
-        const A right = taps[j].right, below = taps[j].below;
+        const Four<A>* p = from.start + taps.at[j];
+        const A right = taps.right[j], below = taps.below[j];
         const Four<A> upper = p[0] + (p[1] - p[0]) * right;
         const Four<A> lower = p[line] + (p[line + 1] - p[line]) * right;
         out[j] = upper + (lower - upper) * below;
@@ -132,12 +154,12 @@ PD_INLINE void sample_row(const Padded<A>& from, const Tap<A>* taps, Four<A>* ou
 
 // Its adjoint: a row of pixels spread over those they are sampled from.
 template <class A>
-PD_INLINE void spread_row(const Four<A>* row, const Tap<A>* taps, const Padded<A>& to) {
+PD_INLINE void spread_row(const Four<A>* row, const Taps<A>& taps, const Padded<A>& to) {
     const int64_t line = to.line();
     for (int64_t j = 0; j < to.width; ++j) {
-        Four<A>* p = to.start + taps[j].at;
-        const Four<A> lower = row[j] * taps[j].below, upper = row[j] - lower;
-        const Four<A> lower_right = lower * taps[j].right, upper_right = upper * taps[j].right;
+        Four<A>* p = to.start + taps.at[j];
+        const Four<A> lower = row[j] * taps.below[j], upper = row[j] - lower;
+        const Four<A> lower_right = lower * taps.right[j], upper_right = upper * taps.right[j];
         p[0] += upper - upper_right;
         p[1] += upper_right;
         p[line] += lower - lower_right;

@@ -125,11 +125,16 @@ PD_INLINE void copy_mirrored(const T* x, U* out, int64_t n, int64_t unit) {
         });
         return;
     }
-    const auto pixels = [&](int64_t values) __attribute__((always_inline)) {
-        for (int64_t j = 0; j < n; ++j, x -= values, out += values)
-            for (int64_t c = 0; c < values; ++c) store<U, 1>(out + c, load<T, 1>(x + c));
+    const auto pixels = [&](int64_t begin, int64_t end) __attribute__((always_inline)) {
+        for (int64_t j = begin; j < end; ++j)
+            for (int64_t c = 0; c < unit; ++c)
+                store<U, 1>(out + j * unit + c, load<T, 1>(x - j * unit + c));
     };
-    unit == 3 ? pixels(3) : pixels(unit);
+    if (unit != 3 || n < 3) return pixels(0, n);
+    // A vector of four reaches into a neighbour: one that is there, and one that is written after it.
+    pixels(0, 1);
+    for (int64_t j = 1; j + 1 < n; ++j) store<U, 4>(out + j * 3, load<T, 4>(x - j * 3));
+    pixels(n - 1, n);
 }
 
 // Moves the pixels of one image. Values are not computed with: what is moved arrives bit for bit.

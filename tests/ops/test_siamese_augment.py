@@ -180,10 +180,21 @@ def test_format_and_dtype_are_kept(fmt, dtype):
     x = batch((3, 6, 4, 8), dtype, fmt)
     for names in (ALL, ("flip",), ("color",)):
         out = siamese_augment(x, draw(names, 1, (4, 8)))
-        (grad,) = torch.autograd.grad(out.sum(), x)
+        (grad,) = torch.autograd.grad(out, x, torch.ones_like(out))
         for tensor in (out, grad):
             assert tensor.dtype == dtype
             assert tensor.is_contiguous(memory_format=FORMATS[fmt])
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_the_gradient_lies_as_the_images_do(fmt):
+    x = batch((3, 6, 4, 8), fmt=fmt)
+    out = siamese_augment(x, draw(ALL, 1, (4, 8)))
+    other = torch.ones_like(out, memory_format=FORMATS["nchw" if fmt == "nhwc" else "nhwc"])
+    for up in (other, torch.ones((), dtype=x.dtype).expand_as(out)):
+        (grad,) = torch.autograd.grad(out, x, up, retain_graph=True)
+        assert grad.is_contiguous(memory_format=FORMATS[fmt])
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
