@@ -30,6 +30,7 @@ SHAPES = {"3x32x32": (3, 32, 32), "1x28x28": (1, 28, 28)}
 MODES = ("all", "apart")
 ORDERS = ("forward", "backward")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+VARIANTS = (("3x32x32", "float32"), ("3x32x32", "bfloat16"), ("1x28x28", "float32"))
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 SIDES = {"fused": contextlib.nullcontext, "plain": ops.reference_only}
 Case = tuple[int, str, str, str, str]
@@ -102,11 +103,10 @@ def main() -> None:
     grid = [
         (order, threads, (count, shape, mode, dtype, layout))
         for count in (COUNTS[:1] if options.quick else COUNTS)
-        for shape in (("3x32x32",) if options.quick else SHAPES)
+        for shape, dtype in (VARIANTS[:1] if options.quick else VARIANTS)
         for mode in MODES
-        for dtype in (("float32",) if options.quick else DTYPES)
         for layout in (LAYOUTS if shape == "3x32x32" else ("nchw",))
-        for threads in ((most,) if options.quick else sorted({1, most}))
+        for threads in ({most} if options.quick or (shape, dtype) != VARIANTS[0] else sorted({1, most}))
         for order in ORDERS
     ]
     table = Table("pass", "images", "mode", "dtype", "layout", "threads", "ms", "x plain", "memory")
