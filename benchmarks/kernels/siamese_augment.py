@@ -5,8 +5,9 @@
 Ten rows of parameters, a tenth of the images each, as a distillation step has them. ``all``: every row has
 all six transforms active; ``apart``: each row has one of them, which is what the methods draw. The plain
 side is what ``Augmentation.apply`` runs without the extension, shortcuts for runs of equal rows included.
-The cotangent is at hand instead of a loss around it. The sides take turns in one process; medians over
-rounds. The peak is that of a fresh process a side, warmed by a tiny call, over what it held before.
+Backward means forward and backward; the cotangent is at hand instead of a loss around it. The sides take
+turns in one process; medians over rounds. The peak is that of a fresh process a side, warmed by a tiny
+call, over what it held before.
 """
 
 import argparse
