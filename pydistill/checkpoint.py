@@ -15,6 +15,9 @@ from pydistill.errors import CheckpointError, FileFormatError
 from pydistill.files import write_atomically
 
 FORMAT = 1
+CACHE = "cache"
+"""The part of a state that is not written down: a method makes it anew from the rest where it is gone."""
+
 _TENSOR = "__tensor__"
 
 
@@ -26,7 +29,7 @@ class Checkpoint:
         identity: What the run is: method, configuration, budget, seed, data fingerprint.
         index: Iterations done.
         seconds: Wall time spent in them, over all sittings.
-        state: The method's state.
+        state: The method's state; its :data:`CACHE` is left out of the file.
     """
 
     identity: dict[str, Any]
@@ -41,7 +44,8 @@ class Checkpoint:
             OutputError: It could not be written.
         """
         tensors: dict[str, Tensor] = {}
-        plan = _take_apart(self.state, "state", tensors)
+        kept = {key: value for key, value in self.state.items() if key != CACHE}
+        plan = _take_apart(kept, "state", tensors)
         head = json.dumps(
             {
                 "format": FORMAT,

@@ -17,6 +17,10 @@ _LARGEST_BATCH = {"cpu": 32, "cuda": 2048}
 the system's allocator returns every buffer to the kernel, so that no time goes into page faults."""
 
 
+_LARGEST_GRAPH = {"cpu": 512, "cuda": 4096}
+"""Default bound of a batch whose graph is kept: about a megabyte an image in the field's ConvNet."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Real data, a budget of images, a seed and a device.
@@ -28,6 +32,7 @@ class Problem:
         device: Where networks and batches live.
         max_batch: Most images in one pass of a network over real data; bounds memory, does not change
             results beyond rounding.
+        max_graph: Most images in one pass whose graph is kept for a gradient; likewise.
     """
 
     data: RealData
@@ -35,6 +40,7 @@ class Problem:
     seed: int
     device: torch.device
     max_batch: int
+    max_graph: int
 
     @property
     def task(self) -> Task:
@@ -81,7 +87,14 @@ def make_problem(
         if value < low:
             raise ValueError(f"{name} must be at least {low}, got {value}")
     where = resolve_device(device)
-    problem = Problem(data, ipc, seed, where, max_batch or _LARGEST_BATCH.get(where.type, 256))
+    problem = Problem(
+        data,
+        ipc,
+        seed,
+        where,
+        max_batch or _LARGEST_BATCH.get(where.type, 256),
+        max_batch or _LARGEST_GRAPH.get(where.type, 512),
+    )
     problem.groups.require(ipc)
     return problem
 

@@ -1,8 +1,9 @@
 """Networks: described as text, built from an explicit generator, one at a time or stacked."""
 
 from pydistill.nets.base import Mode, Network
-from pydistill.nets.build import Stacked, build, build_many, flops, stack
+from pydistill.nets.build import Stacked, block_names, build, build_many, flops, stack
 from pydistill.nets.spec import Shape, Spec, architectures, parse, register
+from pydistill.nets.store import load_network, save_network
 
 __all__ = [
     "Mode",
@@ -11,10 +12,13 @@ __all__ = [
     "Spec",
     "Stacked",
     "architectures",
+    "block_names",
     "build",
     "build_many",
     "flops",
+    "load_network",
     "parse",
     "register",
+    "save_network",
     "stack",
 ]

@@ -139,6 +139,15 @@ def stack(networks: Sequence[Network]) -> Stacked:
     return _stack(skeleton, [network.state_dict() for network in networks])
 
 
+def block_names(architecture: str | Spec, shape: Shape, outputs: int) -> tuple[str, ...]:
+    """The names of a network's blocks, without drawing its weights.
+
+    Raises:
+        ValueError: As :func:`build`.
+    """
+    return _skeleton(architecture, shape, outputs).names
+
+
 def flops(network: Network, shape: Shape) -> int:
     """Multiply-adds of convolutions and matrix products in one forward pass of one image.
 
