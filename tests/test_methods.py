@@ -174,7 +174,7 @@ def test_unknown_names_list_the_known_ones():
         ({"learning_rate": float("nan")}, ValueError, "learning_rate must be above 0, got nan"),
         ({"iterations": 2.5}, TypeError, "iterations must be int"),
         ({"iterations": True}, TypeError, "iterations must be int"),
-        ({"init": "ones"}, ValueError, "init must be one of real, noise"),
+        ({"init": "ones"}, ValueError, "init must be one of real, kmeans, noise"),
     ],
 )
 def test_options_out_of_range_are_refused(options, error, message):

@@ -1,36 +1,57 @@
-"""Distribution matching at a single layer, by mean embeddings (DM).
+"""Distribution matching at a single layer: one discrepancy, one place in the network.
 
 [0] B. Zhao, H. Bilen: Dataset Condensation with Distribution Matching. WACV 2023, arXiv:2110.04181.
+[1] H. Zhang et al.: M3D, Dataset Condensation by Minimizing Maximum Mean Discrepancy. AAAI 2024,
+    arXiv:2312.15927.
+[2] I. Goodfellow et al.: Generative Adversarial Nets. NeurIPS 2014, arXiv:1406.2661.
+[3] S. Wang et al.: Dataset Distillation with Neural Characteristic Function. CVPR 2025, arXiv:2502.20653.
 """
 
-import copy
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
+from pydistill.distribution.discrepancies import (
+    Adversary,
+    CharacteristicFunction,
+    Discrepancy,
+    GaussianKL,
+    KernelMMD,
+    MeanEmbedding,
+    Term,
+)
+from pydistill.distribution.discrepancies.adversary import LOSSES, PENALTIES
+from pydistill.distribution.discrepancies.gaussian import COVARIANCES, DIRECTIONS
+from pydistill.distribution.discrepancies.kernel import KERNELS
+from pydistill.distribution.layers import Layer
+from pydistill.distribution.matching import DistributionMatching
+from pydistill.method import option, register
 
-from pydistill import nets, optim
-from pydistill.augment import Augmentation, Parameters
-from pydistill.method import Family, Method, State, Synthetic, option, register
-from pydistill.problem import Problem
-from pydistill.tasks import Draw
+
+@dataclass(frozen=True, kw_only=True)
+class SingleDiscrepancy(DistributionMatching):
+    """One discrepancy, at the embedding unless ``layers`` names others."""
+
+    @property
+    @abstractmethod
+    def discrepancy(self) -> Discrepancy:
+        """What is compared."""
+
+    def terms(self, layers: Sequence[Layer], names: Sequence[str]) -> tuple[Term, ...]:
+        return tuple(Term(f"{self.name} {layer.name}", layer, self.discrepancy) for layer in layers)
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class MeanEmbedding(Method):
+class MeanEmbeddingMatching(SingleDiscrepancy):
     """Match the class means of embeddings in randomly initialised networks ([0], equation 6).
 
-    Every round draws a network, ``batch_real`` real images a class and one siamese augmentation a class,
-    and moves the synthetic images down the gradient of the summed squared distance between real and
-    synthetic class means. In [0] a round is one image step; ``steps_per_network`` above 1 keeps network,
-    augmentation and real means for several, which costs little and learns more in the same time.
+    In [0] every image step draws a network. ``steps_per_network`` above 1 keeps network, augmentation and
+    real means for several, which costs little and learns more in the same time.
     """
 
     name: ClassVar[str] = "dm"
-    family: ClassVar[Family] = "distribution matching"
     citation: ClassVar[str] = (
         "Zhao and Bilen, Dataset Condensation with Distribution Matching, arXiv:2110.04181"
     )
@@ -40,97 +61,149 @@ class MeanEmbedding(Method):
         "paper": {"iterations": 20_000, "learning_rate": 1.0, "steps_per_network": 1},
     }
 
-    iterations: int = option(20_000, "image steps", low=1)
-    learning_rate: float = option(1.0, "step size on the images", above=0)
-    momentum: float = option(0.5, "momentum of the image steps", low=0)
-    batch_real: int = option(256, "real images a class in a round", low=1)
-    steps_per_network: int = option(1, "image steps a round: how long a network is kept", low=1)
-    network: str = option("convnet", "network to embed in, for example convnet:width=64")
-    augment: str = option("auto", "siamese augmentation; auto: what suits the data; none")
-    init: str = option("real", "first images: real ones or Gaussian noise", choices=("real", "noise"))
-    real_precision: str = option(
-        "float32", "number format of the real branch", choices=("float32", "bfloat16")
+    @property
+    def discrepancy(self) -> MeanEmbedding:
+        return MeanEmbedding()
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class KernelMMDMatching(SingleDiscrepancy):
+    """Match distributions of embeddings by a kernel's MMD, so that every moment counts ([1])."""
+
+    name: ClassVar[str] = "mmd"
+    citation: ClassVar[str] = (
+        "Zhang et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, arXiv:2312.15927"
     )
+    summary: ClassVar[str] = "kernel MMD of embeddings: every moment, where dm has the mean"
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {
+            "iterations": 300,
+            "optimiser": "adam",
+            "learning_rate": 0.05,
+            "steps_per_network": 5,
+        },
+        "paper": {"iterations": 10_000, "networks": "pool:size=10,longest=100", "factor": 2},
+    }
+
+    kernel: str = option("rbf", "kernel", choices=KERNELS)
+    bandwidth: float | None = option(
+        None, "of the rbf kernel; by default five about the median distance", above=0
+    )
+    degree: int = option(3, "of the polynomial kernel", low=1)
+    unbiased: bool = option(False, "leave an image's kernel with itself out")
 
     @property
-    def steps(self) -> int:
-        return self.iterations
+    def discrepancy(self) -> KernelMMD:
+        bandwidths = () if self.bandwidth is None else (self.bandwidth,)
+        return KernelMMD(self.kernel, bandwidths, self.degree, self.unbiased)
 
-    def start(self, problem: Problem) -> State:
-        draw = problem.groups.draw(problem.ipc, problem.generator("initial images"), strict=True)
-        images = problem.images(draw.indices)
-        if self.init == "noise":
-            noise = torch.randn(images.shape, generator=problem.generator("initial noise"))
-            images = noise.to(images.device, memory_format=torch.channels_last)
-        return {
-            "images": images,
-            "targets": problem.targets(draw.indices),
-            "groups": draw.groups.to(problem.device),
-            "optimiser": optim.Sgd(momentum=self.momentum).init({"images": images}),
-        }
 
-    def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
-        turn = index // self.steps_per_network
-        network = self._network(problem, turn)
-        augmentation = Augmentation.parse(self._augment(problem))
-        views = augmentation.sample(
-            len(problem.groups),
-            problem.generator("augmentation", turn),
-            together=False,
-            size=problem.data.shape[1:],
+@register
+@dataclass(frozen=True, kw_only=True)
+class GaussianKLMatching(SingleDiscrepancy):
+    """Match class-wise Gaussians of embeddings by their KL divergence."""
+
+    name: ClassVar[str] = "kl"
+    citation: ClassVar[str] = "Kullback and Leibler, On Information and Sufficiency, 1951; closed form"
+    summary: ClassVar[str] = "KL divergence between class-wise Gaussians of embeddings"
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {
+            "iterations": 300,
+            "optimiser": "adam",
+            "learning_rate": 0.05,
+            "steps_per_network": 5,
+        },
+        "paper": {"iterations": 20_000, "optimiser": "adam", "learning_rate": 0.01},
+    }
+
+    direction: str = option(
+        "forward", "forward: KL(real || synthetic), reverse, or symmetric", choices=DIRECTIONS
+    )
+    covariance: str = option("diagonal", "of the Gaussians", choices=COVARIANCES)
+    shrinkage: float = option(0.1, "of covariances towards a multiple of the identity, at most 1", above=0)
+
+    @property
+    def discrepancy(self) -> GaussianKL:
+        return GaussianKL(self.direction, self.covariance, self.shrinkage)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class AdversarialMatching(SingleDiscrepancy):
+    """Fool a discriminator of embeddings that knows the class ([2], on features instead of images)."""
+
+    name: ClassVar[str] = "adversarial"
+    citation: ClassVar[str] = "Goodfellow et al., Generative Adversarial Nets, arXiv:1406.2661"
+    summary: ClassVar[str] = "a discriminator on embeddings, images learn to fool it"
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {
+            "iterations": 300,
+            "optimiser": "adam",
+            "learning_rate": 0.02,
+            "steps_per_network": 10,
+        },
+        "paper": {
+            "iterations": 20_000,
+            "optimiser": "adam",
+            "learning_rate": 0.01,
+            "steps_per_network": 10,
+        },
+    }
+
+    objective: str = option("nonsaturating", "adversarial loss", choices=LOSSES)
+    penalty: str = option("gradient", "what keeps the discriminator smooth", choices=PENALTIES)
+    penalty_weight: float = option(1.0, "factor of the gradient penalty", low=0)
+    critic_hidden: int = option(128, "hidden width of the discriminator", low=1)
+    critic_steps: int = option(5, "discriminator steps an image step", low=1)
+    critic_rate: float = option(1e-3, "the discriminator's learning rate", above=0)
+
+    @property
+    def discrepancy(self) -> Adversary:
+        return Adversary(
+            hidden=self.critic_hidden,
+            critic_steps=self.critic_steps,
+            critic_rate=self.critic_rate,
+            penalty=self.penalty,
+            penalty_weight=self.penalty_weight,
+            objective=self.objective,
         )
-        if index % self.steps_per_network == 0:
-            state["real means"] = self._real_means(problem, network, augmentation, views, turn)
 
-        images = state["images"].detach().requires_grad_()
-        seen = augmentation.apply(images, views.rows(state["groups"]))
-        sums, mass = problem.task.group_sums(network(seen, "embedding"), state["targets"])
-        loss = (sums / mass[:, None] - state["real means"]).square().sum()
-        (gradient,) = torch.autograd.grad(loss, images)
 
-        moved, state["optimiser"] = optim.Sgd(momentum=self.momentum).update(
-            {"images": state["images"]}, {"images": gradient}, state["optimiser"], self.learning_rate
+@register
+@dataclass(frozen=True, kw_only=True)
+class CharacteristicMatching(SingleDiscrepancy):
+    """Match characteristic functions at frequencies that a sampler learns to choose ([3])."""
+
+    name: ClassVar[str] = "ncfm"
+    citation: ClassVar[str] = (
+        "Wang et al., Dataset Distillation with Neural Characteristic Function, arXiv:2502.20653"
+    )
+    summary: ClassVar[str] = "characteristic functions at learned frequencies"
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {
+            "iterations": 300,
+            "optimiser": "adam",
+            "learning_rate": 0.05,
+            "steps_per_network": 5,
+            "frequencies": 512,
+        },
+        "paper": {
+            "iterations": 20_000,
+            "optimiser": "adam",
+            "learning_rate": 0.001,
+            "networks": "pool:size=20,longest=2000,data=real",
+            "factor": 2,
+        },
+    }
+
+    frequencies: int = option(1024, "frequencies an image step", low=1)
+    amplitude: float = option(0.5, "weight of amplitude against phase, at most 1", low=0)
+    sampler_steps: int = option(1, "sampler steps an image step; 0: fixed normals", low=0)
+    sampler_rate: float = option(1e-3, "the sampler's learning rate", above=0)
+
+    @property
+    def discrepancy(self) -> CharacteristicFunction:
+        return CharacteristicFunction(
+            self.frequencies, self.amplitude, self.sampler_steps, self.sampler_rate
         )
-        state["images"] = moved["images"]
-        return {"loss": loss.detach()}
-
-    def result(self, problem: Problem, state: State) -> Synthetic:
-        return Synthetic(state["images"], state["targets"], self._augment(problem))
-
-    def _augment(self, problem: Problem) -> str:
-        return problem.data.augment if self.augment == "auto" else self.augment
-
-    def _network(self, problem: Problem, turn: int) -> nets.Network:
-        network = nets.build(
-            self.network,
-            problem.data.shape,
-            problem.task.outputs,
-            problem.generator("network", turn),
-            device=problem.device,
-        )
-        return network.requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def _real_means(
-        self,
-        problem: Problem,
-        network: nets.Network,
-        augmentation: Augmentation,
-        views: Parameters,
-        turn: int,
-    ) -> Tensor:
-        """(G, D) float32 class means of the embeddings of a fresh real batch, all classes in one stream."""
-        draw: Draw = problem.groups.draw(
-            self.batch_real, problem.generator("real batch", turn), strict=False
-        )
-        dtype = getattr(torch, self.real_precision)
-        if dtype != torch.float32:  # a copy: the synthetic branch keeps its float32 weights
-            network = copy.deepcopy(network).to(dtype)
-        sums, mass = torch.zeros((), device=problem.device), torch.zeros((), device=problem.device)
-        for part in problem.chunks(len(draw.indices)):
-            seen = augmentation.apply(
-                problem.images(draw.indices[part], dtype), views.rows(draw.groups[part])
-            )
-            more = problem.task.group_sums(network(seen, "embedding"), problem.targets(draw.indices[part]))
-            sums, mass = sums + more[0], mass + more[1]
-        return sums / mass[:, None]

@@ -1,0 +1,317 @@
+"""The engine of distribution matching: what all its methods do, whatever the discrepancy and the layers.
+
+A turn draws a network, real images and one siamese augmentation a class, and keeps what is needed of the
+real features; then the synthetic images take one or several steps down the discrepancies. A method says
+which discrepancies, at which layers.
+"""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pydistill import nets, optim
+from pydistill.augment import Augmentation, Parameters
+from pydistill.checkpoint import CACHE
+from pydistill.data.formation import check_factor, decode, pack, repeat_targets
+from pydistill.distribution.discrepancies import Term
+from pydistill.distribution.discrepancies.base import as_sets
+from pydistill.distribution.layers import Layer, parse_layers
+from pydistill.method import Family, Method, State, Synthetic, option
+from pydistill.networks import Lesson, Networks, parse_networks
+from pydistill.problem import Problem
+from pydistill.selection.prototypes import representatives
+from pydistill.tasks import Draw
+from pydistill.tasks.base import chunks
+
+_CANDIDATES = 4
+"""Images a class that representative ones are chosen from, for each one chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributionMatching(Method):
+    """Images whose features in networks are distributed as the real ones', by one or more discrepancies."""
+
+    family: ClassVar[Family] = "distribution matching"
+
+    iterations: int = option(20_000, "image steps", low=1)
+    learning_rate: float = option(1.0, "step size on the images", above=0)
+    optimiser: str = option("sgd", "rule that moves the images", choices=("sgd", "adam"))
+    momentum: float = option(0.5, "momentum of the image steps, under sgd", low=0)
+    factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
+    batch_real: int = option(256, "real images a class in a turn", low=1)
+    real_batch: str = option(
+        "random",
+        "real images of a turn: drawn at random, or nearest to the centres of clusters",
+        choices=("random", "representative"),
+    )
+    renew_every: int = option(10, "turns that representative real images are kept for", low=1)
+    steps_per_network: int = option(1, "image steps a turn: how long a network is kept", low=1)
+    network: str = option("convnet", "network to embed in, for example convnet:width=64")
+    networks: str = option("random", "random, pool, pool:size=5,longest=100,data=real, or folder:PATH")
+    layers: str = option("embedding", "layers to match, for example blocks or block1:0.5,embedding")
+    augment: str = option("auto", "siamese augmentation; auto: what suits the data; none")
+    init: str = option(
+        "real",
+        "first images: real ones, those nearest to cluster centres, or Gaussian noise",
+        choices=("real", "kmeans", "noise"),
+    )
+    real_precision: str = option(
+        "float32", "number format of the real branch", choices=("float32", "bfloat16")
+    )
+
+    @abstractmethod
+    def terms(self, layers: Sequence[Layer], names: Sequence[str]) -> tuple[Term, ...]:
+        """What is compared where; ``layers`` are those of the option, ``names`` the network's blocks."""
+
+    @property
+    def steps(self) -> int:
+        return self.iterations
+
+    def start(self, problem: Problem) -> State:
+        check_factor(self.factor, problem.data.shape)
+        self._terms(problem)  # refuses unknown layers and options before anything is drawn
+        first = pack(problem.data, self._first(problem), self.factor, problem.device)
+        images = first.images
+        if self.init == "noise":
+            noise = torch.randn(images.shape, generator=problem.generator("initial noise"))
+            images = noise.to(images.device, memory_format=torch.channels_last)
+        return {
+            "images": images,
+            "targets": first.targets,
+            "groups": first.groups.to(problem.device),
+            "optimiser": self._rule.init({"images": images}),
+            "networks": self._networks.start(problem, self.network),
+            "turn": -1,
+            "learned": [],
+        }
+
+    def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
+        turn = index // self.steps_per_network
+        if state["turn"] != turn:
+            self._turn(problem, state, turn)
+        if CACHE not in state:
+            state[CACHE] = self._stage(problem, state, turn)
+        losses, gradient = self._gradient(problem, state, index)
+        moved, state["optimiser"] = self._rule.update(
+            {"images": state["images"]}, {"images": gradient}, state["optimiser"], self.learning_rate
+        )
+        state["images"] = moved["images"]
+        parts = losses if len(losses) > 1 else {}
+        return {"loss": torch.stack(list(losses.values())).sum(), **parts}
+
+    def result(self, problem: Problem, state: State) -> Synthetic:
+        return Synthetic(state["images"], state["targets"], self._augment(problem), factor=self.factor)
+
+    # ---- what a turn is made of -----------------------------------------------------------------------
+
+    def _turn(self, problem: Problem, state: State, turn: int) -> None:
+        """Let the networks learn from the turn that is over, and forget what belongs to it."""
+        if turn:
+            images, targets = decode(state["images"], self.factor), state["targets"]
+            lesson = Lesson(images, repeat_targets(targets, self.factor), self._augment(problem))
+            self._networks.advance(problem, self.network, state["networks"], turn - 1, lesson)
+        state.pop(CACHE, None)
+        state["turn"] = turn
+
+    def _stage(self, problem: Problem, state: State, turn: int) -> "_Stage":
+        """Network, augmentation and real features of a turn; the same whenever it is made."""
+        network = self._networks.network(problem, self.network, state["networks"], turn)
+        augmentation = Augmentation.parse(self._augment(problem))
+        views = augmentation.sample(
+            len(problem.groups),
+            problem.generator("augmentation", turn),
+            together=False,
+            size=problem.data.shape[1:],
+        )
+        draw = self._real_batch(problem, state, network, turn)
+        dtype = getattr(torch, self.real_precision)
+        eyes = network  # a copy where rounded: the synthetic branch keeps its float32 weights
+        if dtype != torch.float32:
+            eyes = copy.deepcopy(network).to(dtype)
+        stage = _Stage(network, augmentation, views, self._terms(problem), [])
+        with torch.no_grad():
+            tallies = [_Tally(term, problem) for term in stage.terms]
+            for part in problem.chunks(len(draw.indices)):
+                images, groups = problem.images(draw.indices[part], dtype), draw.groups[part]
+                features = stage.features(eyes, images, groups)
+                for tally, found in zip(tallies, features, strict=True):
+                    tally.add(found, problem.targets(draw.indices[part]), groups.to(problem.device))
+        stage.real.extend(tally.total() for tally in tallies)
+        for at, (term, real) in enumerate(zip(stage.terms, stage.real, strict=True)):
+            generator = problem.generator("discrepancy", at, turn)
+            if len(state["learned"]) == at:
+                state["learned"].append({"turn": turn, **term.discrepancy.start(real, generator)})
+            elif term.discrepancy.renewed and state["learned"][at]["turn"] != turn:
+                state["learned"][at] = {"turn": turn, **term.discrepancy.start(real, generator)}
+        return stage
+
+    def _real_batch(self, problem: Problem, state: State, network: nets.Network, turn: int) -> Draw:
+        if self.real_batch == "random":
+            return problem.groups.draw(self.batch_real, problem.generator("real batch", turn), strict=False)
+        age = turn % self.renew_every
+        if age == 0 or "representatives" not in state:
+            wide = problem.groups.draw(
+                _CANDIDATES * self.batch_real, problem.generator("real batch", turn), strict=False
+            )
+            chosen = representatives(
+                problem, wide, self.batch_real, lambda x: network(x, "embedding"), "real batch", turn
+            )
+            state["representatives"] = {"indices": chosen.indices, "groups": chosen.groups}
+        kept = state["representatives"]
+        return Draw(kept["indices"].cpu(), kept["groups"].cpu())
+
+    # ---- the images' gradient ---------------------------------------------------------------------------
+
+    def _gradient(self, problem: Problem, state: State, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses by term and the gradient to the stored images, in as many passes as memory asks for."""
+        stage: _Stage = state[CACHE]
+        stored = max(1, problem.max_graph // self.factor**2)
+        parts = chunks(len(state["images"]), stored)
+        images = state["images"].detach().requires_grad_()
+        if len(parts) == 1:
+            tallies = self._look(problem, state, images, slice(None))
+            losses = self._losses(problem, state, [tally.total() for tally in tallies], index)
+            (gradient,) = torch.autograd.grad(_total(losses), images)
+            return _detached(losses), gradient
+
+        # two passes: all features without a graph, then each part's graph with the features' gradient
+        tallies = [_Tally(term, problem) for term in stage.terms]
+        with torch.no_grad():
+            for part in parts:
+                for tally, more in zip(
+                    tallies, self._look(problem, state, images[part], part), strict=True
+                ):
+                    tally.join(more)
+        leaves = [tally.leaves() for tally in tallies]
+        losses = self._losses(problem, state, [tally.total() for tally in tallies], index)
+        flat = iter(torch.autograd.grad(_total(losses), [leaf for each in leaves for leaf in each]))
+        slopes = [[next(flat) for _ in each] for each in leaves]
+        gradient = torch.empty_like(images)
+        for at, part in enumerate(parts):
+            own = images.detach()[part].requires_grad_()
+            outputs = [tally.pieces[0] for tally in self._look(problem, state, own, part)]
+            wanted = [slope[at] if len(slope) > 1 else slope[0] for slope in slopes]
+            (gradient[part],) = torch.autograd.grad(outputs, own, wanted)
+        return _detached(losses), gradient
+
+    def _look(self, problem: Problem, state: State, images: Tensor, part: slice) -> list["_Tally"]:
+        """Tallies of stored images (M, C, H, W): those in ``part`` of the set."""
+        stage: _Stage = state[CACHE]
+        groups = repeat_targets(state["groups"][part], self.factor)
+        targets = repeat_targets(state["targets"][part], self.factor)
+        tallies = [_Tally(term, problem) for term in stage.terms]
+        features = stage.features(stage.network, decode(images, self.factor), groups)
+        for tally, found in zip(tallies, features, strict=True):
+            tally.add(found, targets, groups)
+        return tallies
+
+    def _losses(
+        self, problem: Problem, state: State, synthetic: Sequence[Tensor], index: int
+    ) -> dict[str, Tensor]:
+        stage, losses = state[CACHE], {}
+        for at, (term, ours, real) in enumerate(zip(stage.terms, synthetic, stage.real, strict=True)):
+            learned = state["learned"][at]
+            term.discrepancy.learn(ours.detach(), real, learned, problem.generator("learn", at, index))
+            loss = term.discrepancy.loss(ours, real, learned, index / self.iterations)
+            losses[term.name] = term.layer.weight * loss
+        return losses
+
+    # ---- what the options mean ------------------------------------------------------------------------
+
+    @property
+    def _rule(self) -> optim.Optimiser:
+        return optim.Sgd(momentum=self.momentum) if self.optimiser == "sgd" else optim.Adam()
+
+    @property
+    def _networks(self) -> Networks:
+        return parse_networks(self.networks)
+
+    def _augment(self, problem: Problem) -> str:
+        return problem.data.augment if self.augment == "auto" else self.augment
+
+    def _terms(self, problem: Problem) -> tuple[Term, ...]:
+        names = nets.block_names(self.network, problem.data.shape, problem.task.outputs)
+        return self.terms(parse_layers(self.layers, names), names)
+
+    def _first(self, problem: Problem) -> Draw:
+        each = problem.ipc * self.factor**2
+        generator = problem.generator("initial images")
+        if self.init != "kmeans":
+            return problem.groups.draw(each, generator, strict=True)
+        problem.groups.require(each)
+        network = self._networks.network(
+            problem, self.network, self._networks.start(problem, self.network), 0
+        )
+        wide = problem.groups.draw(max(512, _CANDIDATES * each), generator, strict=False)
+        return representatives(problem, wide, each, lambda x: network(x, "embedding"), "initial images")
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What a turn's steps share."""
+
+    network: nets.Network
+    augmentation: Augmentation
+    rows: Parameters
+    terms: tuple[Term, ...]
+    real: list[Tensor]
+
+    def features(self, network: nets.Network, images: Tensor, groups: Tensor) -> list[Tensor]:
+        """What each term compares of images (M, C, H, W), augmented as their groups are: (M, D) each."""
+        blocks = network(self.augmentation.apply(images, self.rows.rows(groups)), "blocks")
+        return [term.discrepancy.view(term.layer.of(blocks)) for term in self.terms]
+
+
+class _Tally:
+    """Features of one term, gathered over the parts of a batch: sums by group, or the features."""
+
+    def __init__(self, term: Term, problem: Problem) -> None:
+        self._additive, self._problem = term.discrepancy.additive, problem
+        self.pieces: list[Tensor] = []
+        self._mass: Tensor | None = None
+        self._groups: list[Tensor] = []
+
+    def add(self, features: Tensor, targets: Tensor, groups: Tensor) -> None:
+        """Features (M, D) of images with these targets, drawn for these groups."""
+        if not self._additive:
+            self.pieces.append(features if features.dtype == torch.float64 else features.float())
+            self._groups.append(groups)
+            return
+        sums, mass = self._problem.task.group_sums(features, targets)
+        if self._mass is None:
+            self.pieces, self._mass = [sums], mass
+        else:
+            self.pieces, self._mass = [self.pieces[0] + sums], self._mass + mass
+
+    def join(self, other: "_Tally") -> None:
+        """Take up another part's."""
+        if not self._additive or self._mass is None:
+            self.pieces += other.pieces
+            self._groups += other._groups
+            self._mass = other._mass
+        elif other._mass is not None:
+            self.pieces, self._mass = [self.pieces[0] + other.pieces[0]], self._mass + other._mass
+
+    def leaves(self) -> list[Tensor]:
+        """The pieces, made the start of a graph."""
+        self.pieces = [piece.detach().requires_grad_() for piece in self.pieces]
+        return self.pieces
+
+    def total(self) -> Tensor:
+        """Means (G, D) or sets (G, N, D)."""
+        if self._mass is not None:
+            return self.pieces[0] / self._mass[:, None]
+        return as_sets(torch.cat(self.pieces), torch.cat(self._groups), len(self._problem.groups))
+
+
+def _total(losses: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+def _detached(losses: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: loss.detach() for name, loss in losses.items()}
