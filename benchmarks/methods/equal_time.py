@@ -1,0 +1,244 @@
+"""Methods side by side: equal wall time to distil, one protocol, random selection at every factor.
+
+    python -m benchmarks.methods.equal_time DATA --name fashion_mnist_ipc10 --ipc 10 --minutes 3 --seeds 3
+
+A row is a method's quick preset with options, such as ``--row "dm factor=2"``; without ``--row``, every
+iterative method. Its iterations are as many as fit into the budget: a few are timed first, then the run is an
+ordinary one of that many, whose wall time is reported. Every finished set is written to
+``benchmarks/results/equal_time/NAME.json`` at once; a row is taken up where it was left, and kept as long as
+its settings and the library's code are the same. ``random`` gets ten draws, at each factor that occurs.
+Intervals are of the difference to ``random`` at the row's own factor, over draws and networks (two-level
+bootstrap, 95 %).
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import measure
+from pydistill.data import RealData, load_data
+from pydistill.data.distilled import DistilledData
+from pydistill.distill import distill
+from pydistill.evaluate import evaluate, named
+from pydistill.evaluate.statistics import difference, summarise
+from pydistill.files import write_text
+from pydistill.method import Method, make_method, methods
+from pydistill.pictures import grid, write_picture
+from pydistill.problem import make_problem
+
+RESULTS = measure.ROOT / "benchmarks" / "results" / "equal_time"
+DRAWS = 10
+TIMED_TURNS = 3
+UNRELATED = ("cli.py", "pictures.py", "evaluate/page.py", "data/export.py")
+"""Files of the library that do not bear on a row."""
+
+
+def rows(wanted: list[str]) -> list[str]:
+    """The rows asked for, or every iterative method; ``random`` first, at each factor that occurs."""
+    made = wanted or [name for name, kind in methods().items() if kind().steps > 0]
+    factors = sorted({options(row).get("factor", 1) for row in made})
+    return [f"random factor={factor}" for factor in factors] + made
+
+
+def options(row: str) -> dict[str, Any]:
+    """``dm factor=2 learning_rate=3`` to the options after the name."""
+    found: dict[str, Any] = {}
+    for part in row.split()[1:]:
+        name, _, value = part.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def configured(row: str, network: str, iterations: int) -> Method:
+    """The method of a row."""
+    name = row.split()[0]
+    known = {f.name for f in dataclasses.fields(methods()[name])}
+    common = {"network": network, "iterations": iterations}
+    preset = "quick" if methods()[name]().steps else None
+    return make_method(name, preset, **{k: v for k, v in common.items() if k in known} | options(row))
+
+
+def fitting(row: str, data: RealData, network: str, ipc: int, seconds: float) -> int:
+    """How many iterations fit into the budget, from the time of a few turns after the first."""
+    method = configured(row, network, 10_000)
+    turn = getattr(method, "steps_per_network", 1)
+    problem = make_problem(data, ipc=ipc, seed=10_000)
+    begun = time.perf_counter()
+    state = method.start(problem)
+    for index in range(turn):
+        method.step(problem, state, index)
+    first = time.perf_counter()
+    for index in range(turn, turn * (1 + TIMED_TURNS)):
+        method.step(problem, state, index)
+    each = (time.perf_counter() - first) / (turn * TIMED_TURNS)
+    left = seconds - (first - begun) + turn * each
+    return max(turn, int(left / each) // turn * turn)
+
+
+def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> tuple[DistilledData, dict]:
+    """Distil once, evaluate, and say what was found."""
+    iterations = 1
+    if not row.startswith("random "):
+        iterations = fitting(row, data, arguments.network, arguments.ipc, 60 * arguments.minutes)
+    method = configured(row, arguments.network, iterations)
+    begun = time.perf_counter()
+    made = distill(data, method, ipc=arguments.ipc, seed=seed)
+    seconds = time.perf_counter() - begun
+    protocol = named(
+        "quick",
+        architectures=(arguments.network,),
+        repeats=arguments.repeats,
+        random_draws=0,
+        whole=False,
+        split=arguments.split,
+    )
+    report = evaluate(made, data, protocol)
+    return made, {
+        "seed": seed,
+        "values": [run.value for run in report.runs],
+        "iterations": method.steps,
+        "distilling seconds": seconds,
+        "evaluating seconds": report.seconds,
+        "options": method.config(),
+    }
+
+
+def code() -> str:
+    """A digest of the library's sources, but for those that do not bear on a result."""
+    digest = hashlib.sha256()
+    sources = sorted((measure.ROOT / "pydistill").rglob("*.py")) + sorted(
+        path for path in (measure.ROOT / "csrc").rglob("*") if path.suffix in (".h", ".cpp")
+    )
+    for path in sources:
+        name = path.relative_to(measure.ROOT).as_posix()
+        if not any(name == f"pydistill/{other}" for other in UNRELATED):
+            digest.update(name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def table(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """A summary a row, with its difference to random selection at the same factor and to ``dm``."""
+    found = []
+    kept = content["rows"]
+    for name, row in kept.items():
+        sets = [each["values"] for each in row["sets"]]
+        if not sets:
+            continue
+        mean = summarise([value for values in sets for value in values])
+        facts: dict[str, Any] = {"row": name, "mean": mean.mean, "std": mean.std, "n": mean.n}
+        facts["sets"], facts["networks a set"] = len(sets), len(sets[0])
+        for key in ("iterations", "distilling seconds"):
+            facts[key] = sorted(each[key] for each in row["sets"])[len(sets) // 2]
+        against = {"random": f"random factor={options(name).get('factor', 1)}", "dm": "dm"}
+        for label, other in against.items():
+            theirs = [each["values"] for each in kept.get(other, {}).get("sets", [])]
+            if other != name and theirs and not name.startswith("random"):
+                gap = difference(sets, theirs)
+                facts[f"less {label}"] = [gap.mean, gap.low, gap.high]
+        found.append(facts)
+    return found
+
+
+def show(content: dict[str, Any], console: Console) -> None:
+    """The table, on the console."""
+    shown = Table("method", "accuracy", "less random", "less dm", "steps", "seconds", "n")
+    for facts in table(content):
+        gaps = [
+            f"{100 * gap[0]:+.1f} ({100 * gap[1]:+.1f}..{100 * gap[2]:+.1f})" if gap else "-"
+            for gap in (facts.get("less random"), facts.get("less dm"))
+        ]
+        shown.add_row(
+            facts["row"],
+            f"{100 * facts['mean']:.1f} ± {100 * facts['std']:.1f}",
+            *gaps,
+            str(facts["iterations"]),
+            f"{facts['distilling seconds']:.0f}",
+            f"{facts['sets']} x {facts['networks a set']}",
+        )
+    console.print(shown)
+
+
+def main() -> None:
+    """Run what is missing, write after every set, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", help="as load_data takes it")
+    parser.add_argument("--name", required=True, help="of the result")
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--network", default="convnet:width=64")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of distilling, a set")
+    parser.add_argument("--seeds", type=int, default=3, help="sets a row")
+    parser.add_argument("--repeats", type=int, default=2, help="networks trained on a set")
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
+    parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
+    parser.add_argument("--stop-after", type=float, default=float("inf"), help="minutes; then resume later")
+    arguments = parser.parse_args()
+    console, begun = Console(width=120), time.perf_counter()
+    data = load_data(arguments.data)
+    path = RESULTS / f"{arguments.name}.json"
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    wanted = rows(arguments.row)
+    settings = {
+        key: getattr(arguments, key) for key in ("ipc", "network", "minutes", "repeats", "split")
+    } | {"data": data.fingerprint, "code": code()}
+    for name in wanted:
+        row = content["rows"].get(name)
+        if row is None or row["settings"] != settings:
+            row = content["rows"][name] = {"settings": settings, "commit": measure.commit(), "sets": []}
+        count = DRAWS if name.startswith("random ") else arguments.seeds
+        for seed in range(len(row["sets"]), count):
+            if time.perf_counter() - begun > 60 * arguments.stop_after:
+                console.print("stopped; run the same command again to go on")
+                return
+            made, facts = one(name, data, arguments, seed)
+            row["sets"].append(facts)
+            if seed == 0:
+                picture = grid(first_images(made), columns=min(10, 2 * arguments.ipc))
+                write_picture(picture, RESULTS / f"{arguments.name}-{slug(name)}.png")
+            save(path, content, arguments)
+            values = " ".join(f"{100 * value:.1f}" for value in facts["values"])
+            console.print(f"{name}, seed {seed}: {values} %, {facts['distilling seconds']:.0f} s")
+    show(content, console)
+
+
+def first_images(made: DistilledData) -> list[tuple[str, Any]]:
+    """A row a class of stored images, as pixels."""
+    pixels, classes = made.pixels(), made.classes
+    return [(name, pixels[classes == at]) for at, name in enumerate(made.task.class_names)]
+
+
+def slug(row: str) -> str:
+    """A row's name as part of a file's."""
+    return row.replace(" ", "-").replace("=", "").replace(":", "").replace(",", "")
+
+
+def save(path: Path, content: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Write all that is known so far."""
+    facts = {
+        "benchmark": "equal_time",
+        "command": "python -m benchmarks.methods.equal_time "
+        + " ".join(
+            [
+                Path(arguments.data).name,
+                *(f"--{k} {getattr(arguments, k)}" for k in ("name", "ipc", "network")),
+            ]
+        )
+        + f" --minutes {arguments.minutes:g} --seeds {arguments.seeds} --repeats {arguments.repeats}",
+        "machine": measure.describe(measure.CPU),
+        "table": table(content),
+        "rows": content["rows"],
+    }
+    write_text(path, json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

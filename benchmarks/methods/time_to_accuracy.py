@@ -1,0 +1,163 @@
+"""Seconds against validation accuracy: DM as its paper's public code does it, and a method of the library.
+
+    python -m benchmarks.methods.time_to_accuracy DATA --name cifar10_ipc10 [--row "dm factor=2"] [--minutes 10]
+
+Both distil for the same wall time; at marks in between the images are kept, with the seconds that distilling
+alone has taken. Afterwards every kept set is evaluated alike, on the validation split. The plain side is
+``plain_dm.py``: class by class, a fresh network a step, learning rate 1 and momentum 0.5 as published.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+
+from benchmarks import measure
+from benchmarks.methods import plain_dm
+from benchmarks.methods.equal_time import configured, options
+from pydistill.data import RealData, load_data
+from pydistill.data.distilled import DistilledData
+from pydistill.distill import collect, distill
+from pydistill.evaluate import evaluate, named
+from pydistill.evaluate.statistics import summarise
+from pydistill.nets import parse
+from pydistill.pictures import write_picture
+from pydistill.problem import make_problem
+
+RESULTS = measure.ROOT / "benchmarks" / "results"
+MARKS = (0.02, 0.05, 0.1, 0.2, 1 / 3, 0.5, 0.75, 1.0)
+"""Shares of the budget at which images are kept."""
+Side = Iterator[tuple[float, Callable[[], DistilledData]]]
+
+
+def plain_side(data: RealData, ipc: int, network: str) -> Side:
+    """Seconds taken, and the set so far, after every step of the yardstick."""
+    spec: Any = parse(network)
+    real = data.preprocess.apply(data.train.images).contiguous()
+    members = list(data.task.groups(data.train.targets).members)
+    first = distill(data, "random", ipc=ipc)
+    synthetic = first.images.clone().contiguous().requires_grad_()
+    optimiser = torch.optim.SGD([synthetic], lr=1.0, momentum=0.5)
+    seconds, index = 0.0, 0
+    while True:
+        begun = time.perf_counter()
+        plain_dm.step(
+            real, members, synthetic, optimiser,
+            width=spec.width, depth=spec.depth, batch_real=256, seed=index,
+        )  # fmt: skip
+        seconds, index = seconds + time.perf_counter() - begun, index + 1
+        yield seconds, lambda: dataclasses.replace(first, images=synthetic.detach().clone())
+
+
+def our_side(data: RealData, ipc: int, network: str, row: str) -> Side:
+    """The same for a method of the library."""
+    method, problem = configured(row, network, 1_000_000), make_problem(data, ipc=ipc)
+    begun = time.perf_counter()
+    state = method.start(problem)
+    seconds, index = time.perf_counter() - begun, 0
+    while True:
+        begun = time.perf_counter()
+        method.step(problem, state, index)
+        seconds, index = seconds + time.perf_counter() - begun, index + 1
+        yield seconds, lambda: collect(problem, method, state, seconds)
+
+
+def snapshots(side: Side, budget: float) -> list[tuple[float, int, DistilledData]]:
+    """Seconds, steps and set at each mark."""
+    marks, kept = [share * budget for share in MARKS], []
+    for steps, (seconds, take) in enumerate(side, 1):
+        if seconds >= marks[len(kept)]:
+            kept.append((seconds, steps, take()))
+        if len(kept) == len(marks):
+            return kept
+    raise AssertionError("a side does not end by itself")
+
+
+def main() -> None:
+    """Run both sides, evaluate, write, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", help="as load_data takes it")
+    parser.add_argument("--name", required=True, help="of the result")
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--network", default="convnet:width=128")
+    parser.add_argument("--row", default="dm factor=2", help="METHOD option=value ...")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--repeats", type=int, default=3, help="networks trained on a set")
+    given = parser.parse_args()
+    console, data = Console(width=110), load_data(given.data)
+    protocol = named(
+        "quick",
+        architectures=(given.network,), repeats=given.repeats,
+        random_draws=0, whole=False, split="validation",
+    )  # fmt: skip
+    sides = {
+        "plain dm": lambda: plain_side(data, given.ipc, given.network),
+        given.row: lambda: our_side(data, given.ipc, given.network, given.row),
+    }
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, make in sides.items():
+        found[name] = []
+        for seconds, steps, made in snapshots(make(), 60 * given.minutes):
+            values = [run.value for run in evaluate(made, data, protocol).runs]
+            mean = summarise(values).mean
+            found[name].append({"seconds": seconds, "steps": steps, "mean": mean, "values": values})
+            console.print(f"{name}: {seconds:.0f} s, {steps} steps, {100 * mean:.1f} %")
+    goal = found["plain dm"][-1]["mean"]
+    reached = next((point["seconds"] for point in found[given.row] if point["mean"] >= goal), None)
+    share = None if reached is None else reached / found["plain dm"][-1]["seconds"]
+    console.print(f"plain accuracy of {100 * goal:.1f} % reached in {share} of its time")
+    measure.write(
+        RESULTS / f"time_to_accuracy_{given.name}.json",
+        "time_to_accuracy",
+        found,
+        ipc=given.ipc,
+        network=given.network,
+        options=options(given.row),
+        protocol=protocol.record(),
+        share_of_time=share,
+    )
+    write_picture(chart(found), RESULTS / f"time_to_accuracy_{given.name}.png")
+
+
+def chart(found: dict[str, list[dict[str, Any]]]) -> Image.Image:
+    """Accuracy against seconds: a line a side, every network a dot."""
+    wide, tall, left, low_edge = 860, 420, 60, 360
+    canvas = Image.new("RGB", (wide, tall), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
+    points = [point for side in found.values() for point in side]
+    longest = max(point["seconds"] for point in points)
+    values = [100 * value for point in points for value in point["values"]]
+    low, high = min(values) - 1, max(values) + 1
+
+    def place(seconds: float, value: float) -> tuple[float, float]:
+        return (
+            left + (wide - left - 20) * seconds / longest,
+            low_edge - (low_edge - 20) * (100 * value - low) / (high - low),
+        )
+
+    for tick in range(int(low) // 5 * 5 + 5, int(high) + 1, 5):
+        _, y = place(0, tick / 100)
+        draw.line((left, y, wide - 20, y), fill="#dddddd")
+        draw.text((left - 8, y), f"{tick} %", fill="black", font=font, anchor="rm")
+    for tick in range(0, int(longest) + 1, 60 if longest > 120 else 10):
+        x, _ = place(tick, low / 100)
+        draw.text((x, low_edge + 8), str(tick), fill="black", font=font, anchor="ma")
+    draw.text(((left + wide) / 2, tall - 22), "seconds of distilling", fill="black", font=font, anchor="ma")
+    for (name, side), colour in zip(found.items(), ("#c05020", "#2060b0"), strict=True):
+        draw.line([place(point["seconds"], point["mean"]) for point in side], fill=colour, width=3)
+        for point in side:
+            for value in point["values"]:
+                x, y = place(point["seconds"], value)
+                draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
+        x, y = place(side[-1]["seconds"], side[-1]["mean"])
+        draw.text((x - 6, y - 22), name, fill=colour, font=font, anchor="rs")
+    return canvas
+
+
+if __name__ == "__main__":
+    main()
