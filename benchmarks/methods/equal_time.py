@@ -3,10 +3,10 @@
     python -m benchmarks.methods.equal_time DATA --name fashion_mnist_ipc10 --ipc 10 --minutes 3 --seeds 3
 
 A row is a method's quick preset with options, such as ``--row "dm factor=2"``; without ``--row``, every
-iterative method. Its iterations are as many as fit into the budget: a few are timed first, then the run is an
-ordinary one of that many, whose wall time is reported. Every finished set is written to
-``benchmarks/results/equal_time/NAME.json`` at once; a row is taken up where it was left, and kept as long as
-its settings and the library's code are the same. ``random`` gets ten draws, at each factor that occurs.
+iterative method. Its iterations are as many as fit into the budget: a few are timed first, then the run is
+an ordinary one of that many, whose wall time is reported. Every finished set is written to
+``benchmarks/results/equal_time/NAME.json`` at once; a row is taken up where it was left, and kept as long
+as its settings and the library's code are the same. ``random`` gets ten draws, at each factor that occurs.
 Intervals are of the difference to ``random`` at the row's own factor, over draws and networks (two-level
 bootstrap, 95 %).
 """

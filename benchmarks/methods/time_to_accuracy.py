@@ -1,14 +1,16 @@
-"""Seconds against validation accuracy: DM as its paper's public code does it, and a method of the library.
+"""Seconds against validation accuracy: DM as its paper's public code does it, and a method from here.
 
-    python -m benchmarks.methods.time_to_accuracy DATA --name cifar10_ipc10 [--row "dm factor=2"] [--minutes 10]
+    python -m benchmarks.methods.time_to_accuracy DATA --name cifar10_ipc10 [--row "dm factor=2"]
 
-Both distil for the same wall time; at marks in between the images are kept, with the seconds that distilling
-alone has taken. Afterwards every kept set is evaluated alike, on the validation split. The plain side is
-``plain_dm.py``: class by class, a fresh network a step, learning rate 1 and momentum 0.5 as published.
+Both distil for the same wall time; at marks in between the images are kept, with the seconds that
+distilling alone has taken. Afterwards every kept set is evaluated alike, on the validation split. The
+plain side is ``plain_dm.py``: class by class, a fresh network a step, learning rate 1 and momentum 0.5 as
+published.
 """
 
 import argparse
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -64,7 +66,7 @@ def our_side(data: RealData, ipc: int, network: str, row: str) -> Side:
         begun = time.perf_counter()
         method.step(problem, state, index)
         seconds, index = seconds + time.perf_counter() - begun, index + 1
-        yield seconds, lambda: collect(problem, method, state, seconds)
+        yield seconds, functools.partial(collect, problem, method, state, seconds)
 
 
 def snapshots(side: Side, budget: float) -> list[tuple[float, int, DistilledData]]:
