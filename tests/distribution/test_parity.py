@@ -107,7 +107,7 @@ def characteristic(real, learned, state, method):
         {k: v.double() for k, v in learned_state[part].items()} for part in ("sampler", "draw")
     )
     hidden = (draw["noise"] @ sampler["in"] + sampler["in bias"]).clamp_min(0)
-    scales = (2 * torch.tanh(hidden @ sampler["out"] + sampler["out bias"])).exp()
+    scales = (math.log(2) * torch.tanh(hidden @ sampler["out"] + sampler["out bias"])).exp()
     total = 0.0
     for x, y in zip(flat(real), flat(learned), strict=True):
         for frequency in draw["normals"] * scales:

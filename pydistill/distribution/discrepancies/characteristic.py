@@ -16,8 +16,8 @@ from pydistill.distribution.discrepancies.kernel import median_bandwidths
 from pydistill.errors import CheckpointError
 
 _NOISE, _HIDDEN = 32, 64
-_REACH = 2.0
-"""The sampler moves a frequency's scale by a factor of exp(-2) to exp(2)."""
+_REACH = math.log(2)
+"""The sampler moves a frequency's scale by a factor of 1/2 to 2."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class CharacteristicFunction(Discrepancy):
 
     Frequencies are a scale mixture of normals: standard normal vectors, divided by the typical distance of
     real features and scaled, feature by feature, by a small network of a noise vector. That network climbs
-    the distance while the images descend it. The scales here are bounded, so that the sampler cannot run
-    away to frequencies at which everything is noise; [0] leaves them free.
+    the distance while the images descend it. The scales here are bounded: at high frequencies the functions of
+    two small samples of one distribution lie apart by chance alone, which is where an unbounded sampler goes.
 
     Attributes:
         frequencies: How many are drawn a step.
