@@ -50,7 +50,7 @@ format: $(STAMP)
 	$(BIN)/clang-format -i $$(git ls-files '*.cpp' '*.cu' '*.h')
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.kernels.norm_relu_pool
+	$(BIN)/python -m benchmarks.kernels.summary
 
 clean:
 	rm -rf build dist runs *.egg-info pydistill/*.so
