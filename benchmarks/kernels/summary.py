@@ -2,10 +2,10 @@
 
     python -m benchmarks.kernels.summary [--full] [--rounds 5]
 
-Runs each operator's own benchmark in a process of its own, one after the other, and gathers what they wrote:
-times faster than plain torch, and its share of plain torch's peak memory. ``--full`` measures every size and
-format and replaces each operator's file in ``benchmarks/results``; else the main sizes are measured, and only
-the summary is kept.
+Runs each operator's own benchmark in a process of its own, one after the other, and gathers what they
+wrote: times faster than plain torch, and its share of plain torch's peak memory. ``--full`` measures every
+size and format and replaces each operator's file in ``benchmarks/results``; else the main sizes are
+measured, and only the summary is kept.
 """
 
 import argparse
