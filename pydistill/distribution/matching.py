@@ -239,14 +239,14 @@ class DistributionMatching(Method):
         return self.terms(parse_layers(self.layers, names), names)
 
     def _first(self, problem: Problem) -> Draw:
-        each = problem.ipc * self.factor**2
-        generator = problem.generator("initial images")
+        generator, packed = problem.generator("initial images"), self.factor**2
         if self.init != "kmeans":
-            return problem.groups.draw(each, generator, strict=True)
-        problem.groups.require(each)
+            return problem.groups.draw(problem.ipc, generator, strict=True, packed=packed)
+        problem.groups.require(problem.ipc, packed)
         network = self._networks.network(
             problem, self.network, self._networks.start(problem, self.network), 0
         )
+        each = problem.ipc * packed
         wide = problem.groups.draw(max(512, _CANDIDATES * each), generator, strict=False)
         return representatives(problem, wide, each, lambda x: network(x, "embedding"), "initial images")
 
