@@ -29,8 +29,8 @@ class CharacteristicFunction(Discrepancy):
 
     Frequencies are a scale mixture of normals: standard normal vectors, divided by the typical distance of
     real features and scaled, feature by feature, by a small network of a noise vector. That network climbs
-    the distance while the images descend it. The scales here are bounded: at high frequencies the functions of
-    two small samples of one distribution lie apart by chance alone, which is where an unbounded sampler goes.
+    the distance while the images descend it. The scales here are bounded: at high frequencies the functions
+    of two small samples of one distribution lie apart by chance alone, where an unbounded sampler goes.
 
     Attributes:
         frequencies: How many are drawn a step.

@@ -104,5 +104,5 @@ def _covariance(sets: Tensor, mean: Tensor, diagonal: bool) -> Tensor:
     centred = sets - mean[:, None]
     if diagonal:
         return centred.square().mean(1)
-    outer: Tensor = centred.transpose(1, 2) @ centred
-    return outer / sets.shape[1]
+    products: Tensor = torch.bmm(centred.transpose(1, 2), centred)
+    return products / sets.shape[1]
