@@ -90,6 +90,8 @@ def kl_full(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covarian
 
 
 def _cholesky(covariance: Tensor) -> Tensor:
+    factor: Tensor
+    failed: Tensor
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if bool(failed.any()):
         raise ValueError(
