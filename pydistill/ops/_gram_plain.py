@@ -38,7 +38,7 @@ def matrix(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
         return _of_distance(x, y, choice)
     if choice.kernel in ANGLES:
         return _of_angle(x, y, choice)
-    s = torch.bmm(x, y.mT)
+    s = product(x, y)
     return s if choice.kernel == "linear" else (choice.scale * s + choice.offset) ** choice.degree
 
 
@@ -59,6 +59,12 @@ def diagonal(x: Tensor, choice: Choice) -> Tensor:
     return nngp if choice.kernel == "nngp" else ntk
 
 
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """(B, N, M) of x.y in the dtype of x, also where autocast would round the rows to bfloat16."""
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.bmm(x, y.mT)
+
+
 def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Both moved by their common mean row, which no distance sees: so norms are no larger than need be."""
     count = max(x.shape[1] + y.shape[1], 1)
@@ -71,7 +77,7 @@ def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def _of_distance(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     moved_x, moved_y = centred(x, y)
     qx, qy = moved_x.square().sum(-1)[:, :, None], moved_y.square().sum(-1)[:, None, :]
-    d2 = (qx + qy - 2 * torch.bmm(moved_x, moved_y.mT)).clamp_min(0)
+    d2 = (qx + qy - 2 * product(moved_x, moved_y)).clamp_min(0)
     d2 = _repaired(d2, d2 < guard(x) * (qx + qy), lambda b, i, j: (x[b, i] - y[b, j]).square().sum(-1))
     most = torch.finfo(x.dtype).max / 4  # finite, so that 0 times it is 0
     profile: dict[str, Callable[[float], Tensor]] = {
@@ -141,7 +147,7 @@ def _of_angle(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     weight, bias, features = choice.weight_variance, choice.bias_variance, max(x.shape[-1], 1)
     qx, qy = (x * x).sum(-1)[:, :, None], (y * y).sum(-1)[:, None, :]
     ix, iy = (torch.where(q == 0, 0, 1 / _root(torch.where(q == 0, 1, q))) for q in (qx, qy))
-    s = torch.bmm(x, y.mT)
+    s = product(x, y)
     c = s * ix * iy
     negative = c < 0
     gap = (1 - torch.where(negative, -c, c)).clamp_min(0)

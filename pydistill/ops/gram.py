@@ -146,7 +146,7 @@ def _fused(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     if choice.kernel in plain.ANGLES and choice.bias_variance > 0:
         kind += len(plain.ANGLES)
         numbers = (choice.depth, choice.weight_variance, choice.bias_variance)
-    matrix: Tensor = _forward(torch.bmm(x, y.mT), *squares, *rows, kind, *numbers, list(choice.bandwidths))
+    matrix: Tensor = _forward(plain.product(x, y), *squares, *rows, kind, *numbers, list(choice.bandwidths))
     return matrix
 
 

@@ -331,6 +331,14 @@ def test_bandwidths_of_any_kind():
     assert torch.equal(gram(x, y, bandwidths=torch.tensor(2.0)), gram(x, y, bandwidths=2))
 
 
+@pytest.mark.parametrize("name", KERNELS)
+def test_autocast_takes_no_digits(name):
+    x, y = inputs((1, 3, 4, 5), torch.float32, grad=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = of(name)(x, y)
+    assert torch.equal(found, of(name)(x, y))
+
+
 def test_reference_only_gives_the_reference():
     x, y = inputs((2, 3, 4, 3))
     for name in KERNELS:
