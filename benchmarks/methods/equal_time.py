@@ -6,9 +6,9 @@ A row is a method's quick preset with options, such as ``--row "dm factor=2"``; 
 iterative method. Its iterations are as many as fit into the budget: a few are timed first, then the run is
 an ordinary one of that many, whose wall time is reported. Every finished set is written to
 ``benchmarks/results/equal_time/NAME.json`` at once; a row is taken up where it was left, and kept as long
-as its settings and the library's code are the same. ``random`` gets ten draws, at each factor that occurs.
-Intervals are of the difference to ``random`` at the row's own factor, over draws and networks (two-level
-bootstrap, 95 %).
+as its settings and the library's code are the same. ``random`` gets ten draws of a network each, at each
+factor that occurs. Intervals are of the difference to ``random`` at the row's own factor, over draws and
+networks (two-level bootstrap, 95 %).
 """
 
 import argparse
@@ -41,10 +41,10 @@ UNRELATED = ("cli.py", "pictures.py", "evaluate/page.py", "data/export.py")
 
 
 def rows(wanted: list[str]) -> list[str]:
-    """The rows asked for, or every iterative method; ``random`` first, at each factor that occurs."""
+    """The rows asked for, or every iterative method; then ``random``, at each factor that occurs."""
     made = wanted or [name for name, kind in methods().items() if kind().steps > 0]
     factors = sorted({options(row).get("factor", 1) for row in made})
-    return [f"random factor={factor}" for factor in factors] + made
+    return made + [f"random factor={factor}" for factor in factors]
 
 
 def options(row: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> t
     protocol = named(
         "quick",
         architectures=(arguments.network,),
-        repeats=arguments.repeats,
+        repeats=1 if row.startswith("random ") else arguments.repeats,
         random_draws=0,
         whole=False,
         split=arguments.split,
