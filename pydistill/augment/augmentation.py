@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from pydistill.augment import plain
 from pydistill.augment.parameters import Parameters
 from pydistill.augment.transforms import TRANSFORMS
 from pydistill.errors import did_you_mean
+from pydistill.ops import _siamese_plain as plain
 from pydistill.ops._library import compiled_for
 from pydistill.ops.siamese_augment import DTYPES, siamese_augment
 
@@ -135,7 +135,7 @@ class Augmentation:
             return images
         if compiled_for(images.device) and images.dtype in DTYPES:
             return siamese_augment(images, parameters.values)
-        return plain.apply(images, parameters)
+        return plain.apply(images, parameters.values)
 
 
 def _check(images: Tensor, parameters: Parameters) -> None:

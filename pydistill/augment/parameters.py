@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pydistill.ops.siamese_augment import COLUMNS
+from pydistill.ops._siamese_plain import COLUMNS, IDENTITY
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Parameters:
     size: tuple[int, int]
 
     COLUMNS: ClassVar[tuple[str, ...]] = COLUMNS
-    IDENTITY: ClassVar[tuple[float, ...]] = (0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0)
+    IDENTITY: ClassVar[tuple[float, ...]] = IDENTITY
 
     def __post_init__(self) -> None:
         """Check shape, dtype and device.

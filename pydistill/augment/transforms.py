@@ -1,4 +1,7 @@
-"""The six transforms of differentiable siamese augmentation, each with its draw and its map of images."""
+"""The six transforms of differentiable siamese augmentation: how the parameters of each are drawn.
+
+What they do to an image is :func:`pydistill.ops.siamese_augment`'s.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -6,53 +9,33 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-from pydistill.augment import linear
-from pydistill.augment.parameters import Parameters
 
 Columns = dict[str, Tensor]
 """Parameters by column name, (G,) each."""
 
 
 class Transform(ABC):
-    """One transform of a list of images.
+    """One transform of images.
 
     Class attributes:
         name: What it is called in an augmentation's text.
-        columns: The parameters it reads.
-        blends: Whether it computes with pixel values; else it moves or clears them, exact in any dtype.
+        columns: The parameters it draws.
     """
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
-    blends: ClassVar[bool]
 
     @abstractmethod
     def draw(self, rows: int, generator: torch.Generator, size: tuple[int, int]) -> Columns:
         """Random parameters for ``rows`` rows, on the generator's device."""
 
-    @abstractmethod
-    def apply(self, images: Tensor, values: Parameters) -> Tensor:
-        """Transform (N, C, H, W) images.
-
-        Args:
-            images: floating point; float32 or float64 where the transform blends.
-            values: N rows, or one row for all images.
-        """
-
 
 class Color(Transform):
-    """Brightness, then saturation, then contrast, each about a mean of the image itself.
-
-    All three at once are one affine map. With m the mean over channels and M the mean over the image:
-    y = c s x + c (1 - s) m + (1 - c) M + b.
-    """
+    """Brightness, then saturation, then contrast, each about a mean of the image itself."""
 
     name = "color"
     columns = ("brightness", "saturation", "contrast")
-    blends = True
 
     BRIGHTNESS = 1.0
     """b is uniform in ±BRIGHTNESS / 2."""
@@ -68,23 +51,12 @@ class Color(Transform):
             "contrast": _uniform(rows, generator) + self.CONTRAST,
         }
 
-    def apply(self, images: Tensor, values: Parameters) -> Tensor:
-        b, s, c = (
-            values.column(name).to(images.device, images.dtype).view(-1, 1, 1, 1) for name in self.columns
-        )
-        grey = linear.grey(images)
-        offset = (1 - c) * grey.mean((2, 3), keepdim=True) + b
-        if images.shape[1] == 1:
-            return torch.addcmul(offset, images, c)
-        return torch.addcmul(torch.addcmul(offset, grey, c * (1 - s)), images, c * s)
-
 
 class Crop(Transform):
     """A shift by whole pixels, at most an eighth of the side; zeros enter."""
 
     name = "crop"
     columns = ("shift_y", "shift_x")
-    blends = False
 
     RATIO = 0.125
 
@@ -95,22 +67,12 @@ class Crop(Transform):
             for name, reach in zip(self.columns, most, strict=True)
         }
 
-    def apply(self, images: Tensor, values: Parameters) -> Tensor:
-        offsets = torch.stack([values.column(name) for name in self.columns], 1).long()
-        if len(offsets) > 1:
-            return linear.shift(images, offsets.to(images.device))
-        y, x = (int(offset) for offset in offsets[0])
-        if abs(y) >= images.shape[2] or abs(x) >= images.shape[3]:
-            return images * 0
-        return F.pad(images, (-x, x, -y, y))
-
 
 class Cutout(Transform):
     """A window of half the height and width set to zero; its centre lies anywhere in the image."""
 
     name = "cutout"
     columns = ("cut_top", "cut_left", "cut_bottom", "cut_right")
-    blends = False
 
     RATIO = 0.5
 
@@ -124,33 +86,17 @@ class Cutout(Transform):
             drawn |= {first: start, last: start + window}
         return drawn
 
-    def apply(self, images: Tensor, values: Parameters) -> Tensor:
-        top, left, bottom, right = (values.column(name).to(images.device)[:, None] for name in self.columns)
-        row = torch.arange(images.shape[2], device=images.device)
-        column = torch.arange(images.shape[3], device=images.device)
-        inside = ((row >= top) & (row < bottom))[:, :, None] & ((column >= left) & (column < right))[
-            :, None
-        ]
-        return images * inside.logical_not()[:, None].to(images.dtype)
-
 
 class Flip(Transform):
     """A mirror image, left to right, for half of the rows."""
 
     name = "flip"
     columns = ("flip",)
-    blends = False
 
     PROBABILITY = 0.5
 
     def draw(self, rows: int, generator: torch.Generator, size: tuple[int, int]) -> Columns:
         return {"flip": (_uniform(rows, generator) < self.PROBABILITY).float()}
-
-    def apply(self, images: Tensor, values: Parameters) -> Tensor:
-        if values.column("flip").all():
-            return images.flip(3)
-        mirrored = values.column("flip").to(images.device).bool().view(-1, 1, 1, 1)
-        return torch.where(mirrored, images.flip(3), images)
 
 
 class Scale(Transform):
@@ -158,7 +104,6 @@ class Scale(Transform):
 
     name = "scale"
     columns = ("scale_y", "scale_x")
-    blends = True
 
     RATIO = 1.2
     """Factors are uniform in 1 / RATIO to RATIO."""
@@ -167,28 +112,18 @@ class Scale(Transform):
         low = 1 / self.RATIO
         return {name: _uniform(rows, generator) * (self.RATIO - low) + low for name in self.columns}
 
-    def apply(self, images: Tensor, values: Parameters) -> Tensor:
-        y, x = (values.column(name).to(images.device, images.dtype) for name in self.columns)
-        return linear.resample(images, torch.diag_embed(torch.stack([x, y], 1)))
-
 
 class Rotate(Transform):
     """A rotation about the centre, in pixels: no shear where the image is not square."""
 
     name = "rotate"
     columns = ("angle",)
-    blends = True
 
     DEGREES = 15.0
     """The angle is uniform in ±DEGREES."""
 
     def draw(self, rows: int, generator: torch.Generator, size: tuple[int, int]) -> Columns:
         return {"angle": (_uniform(rows, generator) * 2 - 1) * math.radians(self.DEGREES)}
-
-    def apply(self, images: Tensor, values: Parameters) -> Tensor:
-        angle = values.column("angle").to(images.device, images.dtype)
-        cos, sin = angle.cos(), angle.sin()
-        return linear.resample(images, torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2))
 
 
 TRANSFORMS: Mapping[str, Transform] = {

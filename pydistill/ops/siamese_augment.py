@@ -11,28 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pydistill.ops import _siamese_plain as plain
 from pydistill.ops._define import Operator, define
 from pydistill.ops._layout import empty_images
 from pydistill.ops._library import compiled_for
+from pydistill.ops._siamese_plain import COLUMNS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-
-COLUMNS = (
-    "brightness",
-    "saturation",
-    "contrast",
-    "shift_y",
-    "shift_x",
-    "cut_top",
-    "cut_left",
-    "cut_bottom",
-    "cut_right",
-    "flip",
-    "scale_y",
-    "scale_x",
-    "angle",
-)
-"""What a row of parameters holds; :class:`pydistill.augment.Parameters` tells what each one does."""
 
 
 def siamese_augment(images: Tensor, values: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -72,10 +57,7 @@ def siamese_augment(images: Tensor, values: Tensor, rows: Tensor | None = None) 
 
 def _reference(images: Tensor, values: Tensor, rows: Tensor) -> Tensor:
     """What the kernels compute, by the plain-torch transforms."""
-    from pydistill.augment import Parameters, plain  # they stand on this file's names
-
-    parameters = Parameters(values.cpu(), (images.shape[2], images.shape[3]))
-    return plain.apply(images, parameters.rows(rows))
+    return plain.apply(images, values.cpu()[rows.cpu()])
 
 
 def _check_images(images: Tensor) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from pydistill import ops
-from pydistill.augment import TRANSFORMS, Augmentation, Parameters, plain
+from pydistill.augment import TRANSFORMS, Augmentation, Parameters
+from pydistill.ops import _siamese_plain as plain
 from pydistill.ops import siamese_augment
 from pydistill.seeds import generator
 from tests.ops.test_norm_relu_pool import FORMATS, STRIDED, assert_near
@@ -73,7 +74,7 @@ def batch(shape, dtype=torch.float64, fmt="nchw", device="cpu"):
 
 def defined(images, values, rows):
     """The plain transforms."""
-    return plain.apply(images, Parameters(values, tuple(images.shape[2:])).rows(rows))
+    return plain.apply(images, values[rows])
 
 
 def derivatives(function, images):
