@@ -28,6 +28,14 @@ from pydistill.selection.prototypes import representatives
 from pydistill.tasks import Draw
 from pydistill.tasks.base import chunks
 
+QUICK: Mapping[str, object] = {
+    "iterations": 300,
+    "optimiser": "adam",
+    "learning_rate": 0.05,
+    "steps_per_network": 5,
+}
+"""The quick preset of most methods."""
+
 _CANDIDATES = 4
 """Images a class that representative ones are chosen from, for each one chosen."""
 
@@ -148,6 +156,7 @@ class DistributionMatching(Method):
                 state["learned"].append({"turn": turn, **term.discrepancy.start(real, generator)})
             elif term.discrepancy.renewed and state["learned"][at]["turn"] != turn:
                 state["learned"][at] = {"turn": turn, **term.discrepancy.start(real, generator)}
+            term.discrepancy.prepare(real, state["learned"][at])
         return stage
 
     def _real_batch(self, problem: Problem, state: State, network: nets.Network, turn: int) -> Draw:

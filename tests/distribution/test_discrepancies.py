@@ -49,6 +49,7 @@ def draw(*shape, seed=0, dtype=torch.float64):
 
 def learned(discrepancy, synthetic, real):
     state = discrepancy.start(real, generator(0, "start"))
+    discrepancy.prepare(real, state)
     discrepancy.learn(synthetic, real, state, generator(0, "learn"))
     for key in state.get("vectors", {}):  # else they turn by a step of power iteration at every call
         state["vectors"][key] = torch.linalg.svd(state["critic"][key], full_matrices=False).Vh[0]

@@ -37,6 +37,9 @@ class Discrepancy(ABC):
         """What it has learned before the first step, for features like ``real``."""
         return {}
 
+    def prepare(self, real: Tensor, state: State) -> None:  # noqa: B027 (most need nothing)
+        """Keep in ``state`` what follows from a turn's real features alone; called once a turn."""
+
     def learn(  # noqa: B027 (most learn nothing)
         self, synthetic: Tensor, real: Tensor, state: State, generator: torch.Generator
     ) -> None:

@@ -72,16 +72,19 @@ class CharacteristicFunction(Discrepancy):
         sampler = {name: value.to(real.device) for name, value in sampler.items()}
         return {"sampler": sampler, "optimiser": optim.Adam().init(sampler), "draw": {}}
 
+    def prepare(self, real: Tensor, state: State) -> None:
+        state["scale"] = 1 / median_bandwidths(real, (2.0,))[0]
+
     def learn(self, synthetic: Tensor, real: Tensor, state: State, generator: torch.Generator) -> None:
         sampler = state["sampler"]
         if sampler["out"].shape[1] != real.shape[2]:
             raise CheckpointError(
                 f"the sampler is of {sampler['out'].shape[1]} features, the layer has {real.shape[2]}"
             )
-        scale = 1 / median_bandwidths(real, (2.0,))[0]
         state["draw"] = {
             "noise": torch.randn(self.frequencies, _NOISE, generator=generator).to(real.device),
-            "normals": torch.randn(self.frequencies, real.shape[2], generator=generator).to(real) * scale,
+            "normals": torch.randn(self.frequencies, real.shape[2], generator=generator).to(real)
+            * state["scale"],
         }
         for _ in range(self.sampler_steps):
             weights = {name: value.detach().requires_grad_() for name, value in sampler.items()}

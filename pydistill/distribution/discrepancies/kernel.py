@@ -51,6 +51,10 @@ class KernelMMD(Discrepancy):
             if not 0 < bandwidth < math.inf:
                 raise ValueError(f"bandwidths must be numbers above 0, got {bandwidth}")
 
+    def prepare(self, real: Tensor, state: State) -> None:
+        if self.kernel == "rbf" and not self.bandwidths:
+            state["bandwidths"] = list(median_bandwidths(real))
+
     def loss(self, synthetic: Tensor, real: Tensor, state: State, progress: float) -> Tensor:
         if self.unbiased and min(synthetic.shape[1], real.shape[1]) < 2:
             raise ValueError(
@@ -58,7 +62,7 @@ class KernelMMD(Discrepancy):
                 f"found {synthetic.shape[1]} synthetic and {real.shape[1]} real ones"
             )
         if self.kernel == "rbf":
-            bandwidths = self.bandwidths or median_bandwidths(real)
+            bandwidths = self.bandwidths or state["bandwidths"]
             return mmd(real, synthetic, bandwidths=bandwidths, unbiased=self.unbiased).sum()
         options = {"degree": self.degree} if self.kernel == "polynomial" else {}
         means = [
