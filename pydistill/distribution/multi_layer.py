@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from pydistill.distribution.critic import CriticMatching
 from pydistill.distribution.discrepancies import (
     ChannelVariance,
     Discrepancy,
@@ -19,9 +20,8 @@ from pydistill.distribution.discrepancies import (
     SpatialAttention,
     Term,
 )
-from pydistill.distribution.discrepancies.adversary import PENALTIES
 from pydistill.distribution.layers import Layer
-from pydistill.distribution.matching import DistributionMatching
+from pydistill.distribution.matching import QUICK, DistributionMatching
 from pydistill.method import option, register
 
 
@@ -39,13 +39,7 @@ class LayerStatisticsMatching(DistributionMatching):
     )
     summary: ClassVar[str] = "means (and variances) at every layer, with CAFE's discrimination loss"
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {
-            "iterations": 300,
-            "optimiser": "adam",
-            "learning_rate": 0.05,
-            "steps_per_network": 5,
-            "temperature": 100.0,
-        },
+        "quick": {**QUICK, "temperature": 100.0},
         "paper": {"iterations": 2_000, "learning_rate": 0.1, "networks": "pool:size=1,longest=200"},
     }
 
@@ -78,12 +72,7 @@ class AttentionMatching(DistributionMatching):
     )
     summary: ClassVar[str] = "spatial attention maps at every block, mean embedding at the last"
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {
-            "iterations": 300,
-            "optimiser": "adam",
-            "learning_rate": 0.05,
-            "steps_per_network": 5,
-        },
+        "quick": QUICK,
         "paper": {"iterations": 20_000, "learning_rate": 1.0},
     }
 
@@ -107,7 +96,7 @@ class AttentionMatching(DistributionMatching):
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class DomainAdversarialMatching(DistributionMatching):
+class DomainAdversarialMatching(CriticMatching):
     """A domain discriminator at each of several layers, behind a gradient reversal layer ([2])."""
 
     name: ClassVar[str] = "domain_adversarial"
@@ -115,34 +104,10 @@ class DomainAdversarialMatching(DistributionMatching):
         "Ganin et al., Domain-Adversarial Training of Neural Networks, arXiv:1505.07818"
     )
     summary: ClassVar[str] = "domain discriminators behind gradient reversal, at several layers"
-    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {
-            "iterations": 300,
-            "optimiser": "adam",
-            "learning_rate": 0.02,
-            "steps_per_network": 10,
-        },
-        "paper": {
-            "iterations": 20_000,
-            "optimiser": "adam",
-            "learning_rate": 0.01,
-            "steps_per_network": 10,
-        },
-    }
-
     layers: str = option("blocks.pooled,embedding", "layers with a discriminator each")
-    penalty: str = option("gradient", "what keeps the discriminators smooth", choices=PENALTIES)
-    penalty_weight: float = option(1.0, "factor of the gradient penalty", low=0)
-    critic_hidden: int = option(128, "hidden width of a discriminator", low=1)
-    critic_steps: int = option(5, "discriminator steps an image step", low=1)
-    critic_rate: float = option(1e-3, "the discriminators' learning rate", above=0)
 
     def terms(self, layers: Sequence[Layer], names: Sequence[str]) -> tuple[Term, ...]:
         discrepancy: Discrepancy = DomainAdversary(
-            hidden=self.critic_hidden,
-            critic_steps=self.critic_steps,
-            critic_rate=self.critic_rate,
-            penalty=self.penalty,
-            penalty_weight=self.penalty_weight,
+            **self.critic,
         )
         return tuple(Term(f"domain {layer.name}", layer, discrepancy) for layer in layers)

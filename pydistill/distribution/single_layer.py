@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pydistill.distribution.critic import CriticMatching
 from pydistill.distribution.discrepancies import (
     Adversary,
     CharacteristicFunction,
@@ -21,11 +22,11 @@ from pydistill.distribution.discrepancies import (
     MeanEmbedding,
     Term,
 )
-from pydistill.distribution.discrepancies.adversary import LOSSES, PENALTIES
+from pydistill.distribution.discrepancies.adversary import LOSSES
 from pydistill.distribution.discrepancies.gaussian import COVARIANCES, DIRECTIONS
 from pydistill.distribution.discrepancies.kernel import KERNELS
 from pydistill.distribution.layers import Layer
-from pydistill.distribution.matching import DistributionMatching
+from pydistill.distribution.matching import QUICK, DistributionMatching
 from pydistill.method import option, register
 
 
@@ -77,12 +78,7 @@ class KernelMMDMatching(SingleDiscrepancy):
     )
     summary: ClassVar[str] = "kernel MMD of embeddings: every moment, where dm has the mean"
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {
-            "iterations": 300,
-            "optimiser": "adam",
-            "learning_rate": 0.05,
-            "steps_per_network": 5,
-        },
+        "quick": QUICK,
         "paper": {"iterations": 10_000, "networks": "pool:size=10,longest=100", "factor": 2},
     }
 
@@ -108,12 +104,7 @@ class GaussianKLMatching(SingleDiscrepancy):
     citation: ClassVar[str] = "Kullback and Leibler, On Information and Sufficiency, 1951; closed form"
     summary: ClassVar[str] = "KL divergence between class-wise Gaussians of embeddings"
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {
-            "iterations": 300,
-            "optimiser": "adam",
-            "learning_rate": 0.05,
-            "steps_per_network": 5,
-        },
+        "quick": QUICK,
         "paper": {"iterations": 20_000, "optimiser": "adam", "learning_rate": 0.01},
     }
 
@@ -130,42 +121,18 @@ class GaussianKLMatching(SingleDiscrepancy):
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class AdversarialMatching(SingleDiscrepancy):
+class AdversarialMatching(CriticMatching, SingleDiscrepancy):
     """Fool a discriminator of embeddings that knows the class ([2], on features instead of images)."""
 
     name: ClassVar[str] = "adversarial"
     citation: ClassVar[str] = "Goodfellow et al., Generative Adversarial Nets, arXiv:1406.2661"
     summary: ClassVar[str] = "a discriminator on embeddings, images learn to fool it"
-    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {
-            "iterations": 300,
-            "optimiser": "adam",
-            "learning_rate": 0.02,
-            "steps_per_network": 10,
-        },
-        "paper": {
-            "iterations": 20_000,
-            "optimiser": "adam",
-            "learning_rate": 0.01,
-            "steps_per_network": 10,
-        },
-    }
-
     objective: str = option("nonsaturating", "adversarial loss", choices=LOSSES)
-    penalty: str = option("gradient", "what keeps the discriminator smooth", choices=PENALTIES)
-    penalty_weight: float = option(1.0, "factor of the gradient penalty", low=0)
-    critic_hidden: int = option(128, "hidden width of the discriminator", low=1)
-    critic_steps: int = option(5, "discriminator steps an image step", low=1)
-    critic_rate: float = option(1e-3, "the discriminator's learning rate", above=0)
 
     @property
     def discrepancy(self) -> Adversary:
         return Adversary(
-            hidden=self.critic_hidden,
-            critic_steps=self.critic_steps,
-            critic_rate=self.critic_rate,
-            penalty=self.penalty,
-            penalty_weight=self.penalty_weight,
+            **self.critic,
             objective=self.objective,
         )
 
@@ -181,13 +148,7 @@ class CharacteristicMatching(SingleDiscrepancy):
     )
     summary: ClassVar[str] = "characteristic functions at learned frequencies"
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {
-            "iterations": 300,
-            "optimiser": "adam",
-            "learning_rate": 0.05,
-            "steps_per_network": 5,
-            "frequencies": 512,
-        },
+        "quick": {**QUICK, "frequencies": 512},
         "paper": {
             "iterations": 20_000,
             "optimiser": "adam",
