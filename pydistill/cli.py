@@ -158,6 +158,9 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "--epochs", type=int, help="passes over the distilled set, instead of the protocol's"
     )
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="to train in, instead of the protocol's"
+    )
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="what to score on")
     parser.add_argument("--seed", type=int, default=0, help="seed of the evaluation (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
@@ -284,6 +287,7 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         "architectures": tuple(options.network) if options.network else None,
         "repeats": options.repeats,
         "epochs": options.epochs,
+        "precision": options.precision,
         "split": options.split,
         "seed": options.seed,
     }

@@ -28,6 +28,7 @@ from pydistill.data.distilled import DistilledData
 from pydistill.distill import distill
 from pydistill.evaluate import evaluate, named
 from pydistill.evaluate.statistics import difference, summarise
+from pydistill.evaluate.train import PRECISIONS
 from pydistill.files import write_text
 from pydistill.method import Method, make_method, methods
 from pydistill.pictures import grid, write_picture
@@ -97,6 +98,7 @@ def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> t
     protocol = named(
         "quick",
         architectures=(arguments.network,),
+        precision=arguments.precision,
         repeats=1 if row.startswith("random ") else arguments.repeats,
         random_draws=0,
         whole=False,
@@ -179,6 +181,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="sets a row")
     parser.add_argument("--repeats", type=int, default=2, help="networks trained on a set")
     parser.add_argument("--split", choices=("test", "validation"), default="test")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="networks are trained in"
+    )
     parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="minutes; then resume later")
     arguments = parser.parse_args()
@@ -188,7 +193,8 @@ def main() -> None:
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     wanted = rows(arguments.row)
     settings = {
-        key: getattr(arguments, key) for key in ("ipc", "network", "minutes", "repeats", "split")
+        key: getattr(arguments, key)
+        for key in ("ipc", "network", "minutes", "repeats", "split", "precision")
     } | {"data": data.fingerprint, "code": code()}
     for name in wanted:
         row = content["rows"].get(name)
@@ -232,7 +238,9 @@ def save(path: Path, content: dict[str, Any], arguments: argparse.Namespace) -> 
                 *(f"--{k} {getattr(arguments, k)}" for k in ("name", "ipc", "network")),
             ]
         )
-        + f" --minutes {arguments.minutes:g} --seeds {arguments.seeds} --repeats {arguments.repeats}",
+        + f" --minutes {arguments.minutes:g} --seeds {arguments.seeds} --repeats {arguments.repeats}"
+        + f" --split {arguments.split} --precision {arguments.precision}"
+        + "".join(f' --row "{row}"' for row in arguments.row),
         "machine": measure.describe(measure.CPU),
         "table": table(content),
         "rows": content["rows"],

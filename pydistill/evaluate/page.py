@@ -173,6 +173,7 @@ def _measured(report: Report) -> Iterable[tuple[str, Any]]:
     if own != protocol["learning_rate"]:
         yield "learning rate on distilled", f"{own:g} (learned)"
     yield "schedule", protocol["schedule"]
+    yield "precision", protocol.get("precision", "float32")
     yield "augmentation", report.augment
     yield "seed", protocol["seed"]
     yield "wall time", f"{report.seconds:.1f} s"

@@ -126,6 +126,7 @@ class _Bench:
             optimiser=protocol.make_optimiser(),
             learning_rate=protocol.learning_rate,
             schedule=protocol.schedule,
+            precision=protocol.precision,
         )
         groups = data.task.groups(data.train.targets)
         self.random = [

@@ -26,6 +26,8 @@ from pydistill.optim import Optimiser, Rate, Sgd, Tensors
 from pydistill.tasks import Task
 
 Execution = Literal["auto", "loop", "ensemble"]
+PRECISIONS = ("float32", "bfloat16")
+"""Values of :attr:`Training.precision`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Training:
         optimiser: The rule that moves the parameters.
         learning_rate: The first rate, unless a lesson has its own.
         schedule: A name of :data:`~pydistill.evaluate.schedules.SCHEDULES`.
+        precision: ``bfloat16`` computes the forward pass, and so the backward one, under autocast: weights,
+            their gradients, the optimiser and the loss stay what they are. About twice as fast on
+            processors that multiply bfloat16.
     """
 
     steps: int
@@ -45,6 +50,7 @@ class Training:
     optimiser: Optimiser = field(default_factory=lambda: Sgd(momentum=0.9, weight_decay=5e-4))
     learning_rate: float = 0.01
     schedule: str = "step"
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -209,6 +215,8 @@ def _check(training: Training, execution: str) -> None:
         raise ValueError(f"learning_rate must be above 0, got {training.learning_rate}")
     if training.schedule not in SCHEDULES:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {training.schedule!r}")
+    if training.precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {training.precision!r}")
     if execution not in ("auto", "loop", "ensemble"):
         raise ValueError(f"execution must be auto, loop or ensemble; got {execution!r}")
 
@@ -262,6 +270,13 @@ class _Run:
         first = self.training.learning_rate if lesson.learning_rate is None else lesson.learning_rate
         return first * SCHEDULES[self.training.schedule](step, self.training.steps)
 
+    def loss(self, network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
+        """The task's loss, its outputs computed in the training's precision."""
+        lower = self.training.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower):
+            outputs = network(images)
+        return self.task.loss(outputs.to(self.dtype), targets)
+
     def loop(self, part: list[int], lessons: Sequence[Lesson]) -> list[Trained]:
         """One network, its modules called directly."""
         (at,) = part
@@ -274,7 +289,7 @@ class _Run:
         for step in range(training.steps):
             indices, ends = next(batches)
             images, targets = lesson.samples.batch(indices)
-            loss = self.task.loss(network(views.apply(images)), targets)
+            loss = self.loss(network, views.apply(images), targets)
             gradients = dict(zip(parameters, torch.autograd.grad(loss, values), strict=True))
             training.optimiser.update_(parameters, gradients, state, self.rate(lesson, step))
             epoch += ends
@@ -319,7 +334,7 @@ class _Run:
         return results
 
     def _loss(self, base: nn.Module, weights: Tensors, images: Tensor, targets: Tensor) -> Tensor:
-        return self.task.loss(torch.func.functional_call(base, weights, (images,)), targets)
+        return self.loss(lambda batch: torch.func.functional_call(base, weights, (batch,)), images, targets)
 
     def _rates(self, members: Sequence[Lesson], step: int) -> Rate:
         rates = [self.rate(lesson, step) for lesson in members]

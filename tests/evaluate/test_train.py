@@ -108,6 +108,26 @@ def test_more_networks_than_fit_a_stack_are_trained_in_several():
     assert all(same(one, other, 1e-9) for one, other in zip(together, loop, strict=True))
 
 
+@pytest.mark.parametrize("execution", ["loop", "ensemble"])
+def test_lower_precision_rounds_the_network_and_nothing_else(execution):
+    lessons = [Lesson(samples(at, dtype=torch.float32), seed=at, augment=DSA) for at in range(2)]
+
+    def taught(precision: str):
+        training = Training(steps=20, optimiser=Sgd(), learning_rate=0.05, precision=precision)
+        return train(CONVNET, lessons, TASK, training, execution=execution)
+
+    for full, lower in zip(taught("float32"), taught("bfloat16"), strict=True):
+        assert {value.dtype for value in lower.parameters.values()} == {torch.float32}
+        assert same(full, lower, 0.02)
+        assert not same(full, lower, 1e-6)
+        assert lower.loss == pytest.approx(full.loss, rel=0.05)
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16; got 'half'"):
+        teach(CONVNET, [Lesson(samples(0), seed=0)], Training(steps=1, precision="half"))
+
+
 def test_same_seed_same_bits_and_other_seed_other_network():
     def once(seed: int):
         return teach(CONVNET, [Lesson(samples(0), seed=seed, augment=DSA)])[0]
