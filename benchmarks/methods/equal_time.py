@@ -6,14 +6,13 @@ A row is a method's quick preset with options, such as ``--row "dm factor=2"``; 
 iterative method. Its iterations are as many as fit into the budget: a few are timed first, then the run is
 an ordinary one of that many, whose wall time is reported. Every finished set is written to
 ``benchmarks/results/equal_time/NAME.json`` at once; a row is taken up where it was left, and kept as long
-as its settings and the library's code are the same. ``random`` gets ten draws of a network each, at each
+as its settings and the code it rests on are the same. ``random`` gets ten draws of a network each, at each
 factor that occurs. Intervals are of the difference to ``random`` at the row's own factor, over draws and
 networks (two-level bootstrap, 95 %).
 """
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measure
+from benchmarks.code import digest
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
 from pydistill.distill import distill
@@ -31,14 +31,13 @@ from pydistill.evaluate.statistics import difference, summarise
 from pydistill.evaluate.train import PRECISIONS
 from pydistill.files import write_text
 from pydistill.method import Method, make_method, methods
+from pydistill.nets import parse
 from pydistill.pictures import grid, write_picture
 from pydistill.problem import make_problem
 
 RESULTS = measure.ROOT / "benchmarks" / "results" / "equal_time"
 DRAWS = 10
 TIMED_TURNS = 3
-UNRELATED = ("cli.py", "pictures.py", "evaluate/page.py", "data/export.py")
-"""Files of the library that do not bear on a row."""
 
 
 def rows(wanted: list[str]) -> list[str]:
@@ -115,17 +114,10 @@ def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> t
     }
 
 
-def code() -> str:
-    """A digest of the library's sources, but for those that do not bear on a result."""
-    digest = hashlib.sha256()
-    sources = sorted((measure.ROOT / "pydistill").rglob("*.py")) + sorted(
-        path for path in (measure.ROOT / "csrc").rglob("*") if path.suffix in (".h", ".cpp")
-    )
-    for path in sources:
-        name = path.relative_to(measure.ROOT).as_posix()
-        if not any(name == f"pydistill/{other}" for other in UNRELATED):
-            digest.update(name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+def code(row: str, network: str) -> str:
+    """A digest of the code that a row rests on."""
+    used = [methods()[row.split()[0]], type(parse(network)), distill, evaluate, load_data]
+    return digest(each.__module__ for each in used)
 
 
 def table(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -192,11 +184,12 @@ def main() -> None:
     path = RESULTS / f"{arguments.name}.json"
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     wanted = rows(arguments.row)
-    settings = {
+    common = {
         key: getattr(arguments, key)
         for key in ("ipc", "network", "minutes", "repeats", "split", "precision")
-    } | {"data": data.fingerprint, "code": code()}
+    } | {"data": data.fingerprint}
     for name in wanted:
+        settings = common | {"code": code(name, arguments.network)}
         row = content["rows"].get(name)
         if row is None or row["settings"] != settings:
             row = content["rows"][name] = {"settings": settings, "commit": measure.commit(), "sets": []}

@@ -1,0 +1,52 @@
+import ast
+
+import pytest
+
+from benchmarks import code
+
+DM = "pydistill.distribution.single_layer"
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch):
+    """``edited(module, old, new)``: the digest with a change in one module of the library."""
+
+    def change(module: str, old: str, new: str, of: str = DM) -> str:
+        real, path = code.source(module), tmp_path / "changed.py"
+        text = real.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        known = code.source
+        monkeypatch.setattr(code, "source", lambda name: path if name == module else known(name))
+        try:
+            return code.digest([of])
+        finally:
+            monkeypatch.setattr(code, "source", known)
+
+    return change
+
+
+def test_digest_follows_what_a_module_imports(edited):
+    now = code.digest([DM])
+    assert now == code.digest([DM])
+    assert len(now) == 16
+    assert edited("pydistill.optim", "def ", "def _") != now
+    assert edited("pydistill.ops.gram", "def ", "def _") != now
+    assert edited("pydistill.selection.random", "def ", "def _") == now, "dm does not use it"
+
+
+def test_comments_docstrings_and_layout_are_not_code(edited):
+    now = code.digest([DM])
+    assert edited("pydistill.optim", '"""Optimisers', '"""More on optimisers') == now
+    assert edited("pydistill.optim", "def ", "# why\n\n\ndef ") == now
+
+
+def test_unrelated_modules_are_not_looked_into(edited):
+    assert edited("pydistill.files", "def ", "def _") == code.digest([DM])
+
+
+def test_a_name_gathered_by_the_operators_is_looked_up_in_its_own_module():
+    found = set(code.imported(ast.parse("from pydistill.ops import gram, status\nimport numpy")))
+    assert found == {"pydistill.ops.gram"}
+    found = set(code.imported(ast.parse("from pydistill import nets\nfrom pydistill.nets import build")))
+    assert found == {"pydistill.nets", "pydistill.nets.build"}
