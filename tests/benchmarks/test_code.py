@@ -38,7 +38,7 @@ def test_digest_follows_what_a_module_imports(edited):
 def test_comments_docstrings_and_layout_are_not_code(edited):
     now = code.digest([DM])
     assert edited("pydistill.optim", '"""Optimisers', '"""More on optimisers') == now
-    assert edited("pydistill.optim", "def ", "# why\n\n\ndef ") == now
+    assert edited("pydistill.optim", "\ndef ", "\n# why\n\n\ndef ") == now
 
 
 def test_unrelated_modules_are_not_looked_into(edited):
