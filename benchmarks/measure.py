@@ -16,9 +16,19 @@ from pydistill.evaluate.machine import Meter, describe
 from pydistill.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-CPU = torch.device("cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where benchmarks run: a GPU where there is one."""
 
-__all__ = ["copy_bandwidth", "interleave", "median", "peak_growth", "run_fresh", "write"]
+__all__ = ["DEVICE", "interleave", "median", "peak_growth", "run_fresh", "threads", "wait", "write"]
+    "DEVICE",
+    "copy_bandwidth",
+    "interleave",
+    "median",
+    "peak_growth",
+    "run_fresh",
+    "threads",
+    "write",
+]
 
 
 def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -28,13 +38,28 @@ def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
         for name, run in sides.items():
             begun = time.perf_counter()
             run()
+            wait()
             if at:
                 seconds[name].append(time.perf_counter() - begun)
     return seconds
 
 
+def wait() -> None:
+    """Until the device has done what it was asked for."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def threads(*, all_only: bool = False) -> list[int]:
+    """Numbers of threads to measure with: one and all; on a GPU, or where asked, all alone."""
+    most = torch.get_num_threads()
+    return [most] if all_only or DEVICE.type == "cuda" else sorted({1, most})
+
+
 def peak_growth(run: Callable[[], object], warm: Callable[[], object] | None = None) -> float:
-    """MiB by which ``run`` lifts this process's resident memory above what it held before.
+    """MiB by which ``run`` lifts the memory of this process above what it held before.
+
+    Resident memory on a CPU; on a GPU what torch has allocated there.
 
     Args:
         run: What is measured, once.
@@ -43,14 +68,16 @@ def peak_growth(run: Callable[[], object], warm: Callable[[], object] | None = N
     """
     if warm is not None:
         warm()
-    before = resident()
-    with Meter(CPU) as meter:
+    before = held()
+    with Meter(DEVICE) as meter:
         run()
     return (meter.peak_memory - before) / 2**20
 
 
-def resident() -> int:
-    """Bytes that this process holds now (Linux)."""
+def held() -> int:
+    """Bytes that this process holds now on the device (on a CPU: Linux alone)."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.memory_allocated()
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -68,7 +95,7 @@ def run_fresh(module: str, arguments: Sequence[str]) -> Any:
 
 def copy_bandwidth(mebibytes: int = 256, rounds: int = 7) -> float:
     """Bytes a second that this machine copies (read and written counted both), buffers touched before."""
-    source = torch.ones(mebibytes * 2**18)
+    source = torch.ones(mebibytes * 2**18, device=DEVICE)
     target = torch.zeros_like(source)
     seconds = interleave({"copy": lambda: target.copy_(source)}, rounds)["copy"]
     return 2 * source.nbytes / median(seconds)
@@ -80,7 +107,7 @@ def write(path: Path, name: str, rows: Any, **facts: Any) -> None:
         "benchmark": name,
         "command": " ".join(["python -m", _module(), *_portable(sys.argv[1:])]),
         "commit": commit(),
-        "machine": describe(CPU) | {"extension": dict(ops.status().build)},
+        "machine": describe(DEVICE) | {"extension": dict(ops.status().build)},
         **facts,
         "rows": rows,
     }

@@ -68,7 +68,8 @@ def inputs(features: int, rows: int = ROWS, columns: int = COLUMNS) -> tuple[Ten
     """The same rows in every process; distances of the bandwidths' size."""
     torch.manual_seed(0)
     scale = 16 / (2 * features) ** 0.5
-    return scale * torch.randn(1, rows, features), scale * torch.randn(1, columns, features)
+    x, y = torch.randn(1, rows, features), torch.randn(1, columns, features)
+    return (scale * x).to(measure.DEVICE), (scale * y).to(measure.DEVICE)
 
 
 def work(matrix: Matrix, order: str, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
@@ -87,7 +88,7 @@ def work(matrix: Matrix, order: str, x: Tensor, y: Tensor) -> Callable[[], Tenso
 
 def products(order: str, x: Tensor, y: Tensor) -> Callable[[], object]:
     """The matrix products that any implementation has to make."""
-    gradient = torch.randn(1, x.shape[1], y.shape[1])
+    gradient = torch.randn(1, x.shape[1], y.shape[1], device=x.device)
 
     def run() -> object:
         made = torch.bmm(x, y.mT)

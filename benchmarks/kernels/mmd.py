@@ -52,7 +52,8 @@ def inputs(shape: Sequence[int]) -> tuple[Tensor, Tensor, list[float]]:
     sets, n, m, features = shape
     torch.manual_seed(0)
     bandwidths = [features**0.5 * 2.0**power / 2.83 for power in range(5)]
-    return torch.randn(sets, n, features), torch.randn(sets, m, features), bandwidths
+    x, y = torch.randn(sets, n, features), torch.randn(sets, m, features)
+    return x.to(measure.DEVICE), y.to(measure.DEVICE), bandwidths
 
 
 def work(side: Function, order: str, shape: Sequence[int]) -> Callable[[], Tensor]:
@@ -127,7 +128,7 @@ def main() -> None:
         errors = error(shape)
         for order in ORDERS:
             peaks = {name: peak(name, order, shape)["MiB"] for name in SIDES}
-            for threads in (most,) if options.quick else sorted({1, most}):
+            for threads in measure.threads(all_only=options.quick):
                 made = row(order, shape, threads, options.rounds)
                 made |= {"peak MiB": peaks, "share of plain's peak": peaks["mmd"] / peaks["plain"]}
                 made["error"] = errors

@@ -40,7 +40,9 @@ def inputs(side: int, dtype: str, layout: str) -> tuple[Tensor, Tensor, Tensor]:
     """The same images and weights in every process."""
     torch.manual_seed(0)
     x = torch.randn(BATCH, CHANNELS, side, side).to(DTYPES[dtype], memory_format=LAYOUTS[layout])
-    return x, (torch.rand(CHANNELS) + 0.5).to(x.dtype), torch.randn(CHANNELS).to(x.dtype)
+    made = x, (torch.rand(CHANNELS) + 0.5).to(x.dtype), torch.randn(CHANNELS).to(x.dtype)
+    x, weight, bias = (tensor.to(measure.DEVICE) for tensor in made)
+    return x, weight, bias
 
 
 def work(block: Block, order: str, given: tuple[Tensor, Tensor, Tensor]) -> Callable[[], object]:
@@ -139,7 +141,7 @@ def main() -> None:
         for side in ((32,) if options.quick else (32, 16, 8))
         for dtype in (("float32",) if options.quick else DTYPES)
         for layout in LAYOUTS
-        for threads in ((most,) if options.quick else sorted({1, most}))
+        for threads in measure.threads(all_only=options.quick)
         for order in ORDERS
     ]
     table = Table(

@@ -48,7 +48,7 @@ def work(side: str, order: str, case: Case) -> Callable[[], object]:
     parameters = drawn.rows(torch.arange(ROWS).repeat_interleave(count // ROWS))
     # Filled in place: memory that a copy leaves free would hide what a side takes.
     images = torch.empty(count, *SHAPES[shape], dtype=DTYPES[dtype], memory_format=LAYOUTS[layout])
-    images.normal_(generator=generator(0, "images"))
+    images = images.normal_(generator=generator(0, "images")).to(measure.DEVICE)
     cotangent = torch.ones_like(images)
 
     def forward() -> object:
@@ -107,7 +107,7 @@ def main() -> None:
         for shape, dtype in (VARIANTS[:1] if options.quick else VARIANTS)
         for mode in MODES
         for layout in (LAYOUTS if shape == "3x32x32" else ("nchw",))
-        for threads in ({most} if options.quick or (shape, dtype) != VARIANTS[0] else sorted({1, most}))
+        for threads in measure.threads(all_only=options.quick or (shape, dtype) != VARIANTS[0])
         for order in ORDERS
     ]
     table = Table("pass", "images", "mode", "dtype", "layout", "threads", "ms", "x plain", "memory")

@@ -31,8 +31,8 @@ SIDES = ("plain", "float32", "bfloat16")
 
 def plain_side(data: RealData, ipc: int) -> Callable[[int], object]:
     """A step of the yardstick on all training images as one float32 tensor, as its code holds them."""
-    real = data.preprocess.apply(data.train.images).contiguous()
-    members = list(data.task.groups(data.train.targets).members)
+    real = data.preprocess.apply(data.train.images).contiguous().to(measure.DEVICE)
+    members = [member.to(measure.DEVICE) for member in data.task.groups(data.train.targets).members]
     synthetic = torch.cat([real[member[:ipc]] for member in members]).clone().requires_grad_()
     optimiser = torch.optim.SGD([synthetic], lr=1.0, momentum=0.5)
     return lambda index: plain_dm.step(

@@ -77,9 +77,11 @@ def fitting(row: str, data: RealData, network: str, ipc: int, seconds: float) ->
     state = method.start(problem)
     for index in range(turn):
         method.step(problem, state, index)
+    measure.wait()
     first = time.perf_counter()
     for index in range(turn, turn * (1 + TIMED_TURNS)):
         method.step(problem, state, index)
+    measure.wait()
     each = (time.perf_counter() - first) / (turn * TIMED_TURNS)
     left = seconds - (first - begun) + turn * each
     return max(turn, int(left / each) // turn * turn)
@@ -234,7 +236,7 @@ def save(path: Path, content: dict[str, Any], arguments: argparse.Namespace) -> 
         + f" --minutes {arguments.minutes:g} --seeds {arguments.seeds} --repeats {arguments.repeats}"
         + f" --split {arguments.split} --precision {arguments.precision}"
         + "".join(f' --row "{row}"' for row in arguments.row),
-        "machine": measure.describe(measure.CPU),
+        "machine": measure.describe(measure.DEVICE),
         "table": table(content),
         "rows": content["rows"],
     }

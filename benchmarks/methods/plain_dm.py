@@ -116,7 +116,7 @@ def step(
     """One image step.
 
     Args:
-        real: (N, C, H, W) float32, every training image, preprocessed.
+        real: (N, C, H, W) float32, every training image, preprocessed; the step runs on its device.
         members: The positions of each class's images.
         synthetic: (K * ipc, C, H, W) float32 with gradient, class after class.
         optimiser: Of ``synthetic``.
@@ -129,16 +129,17 @@ def step(
         The loss.
     """
     torch.manual_seed(seed)
-    network = PlainConvNet(real.shape[1], width, depth).requires_grad_(False)
     ipc = len(synthetic) // len(members)
-    loss = torch.zeros(())
-    for at, member in enumerate(members):
-        batch = real[member[torch.randperm(len(member))[:batch_real]]]
-        own = synthetic[at * ipc : (at + 1) * ipc]
-        chosen = seed * len(members) + at
-        target = network(augment(batch, chosen)).detach()
-        learned = network(augment(own, chosen))
-        loss = loss + (target.mean(0) - learned.mean(0)).square().sum()
+    with real.device:
+        network = PlainConvNet(real.shape[1], width, depth).requires_grad_(False)
+        loss = torch.zeros(())
+        for at, member in enumerate(members):
+            batch = real[member[torch.randperm(len(member))[:batch_real]]]
+            own = synthetic[at * ipc : (at + 1) * ipc]
+            chosen = seed * len(members) + at
+            target = network(augment(batch, chosen)).detach()
+            learned = network(augment(own, chosen))
+            loss = loss + (target.mean(0) - learned.mean(0)).square().sum()
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

@@ -41,10 +41,10 @@ Side = Iterator[tuple[float, Callable[[], DistilledData]]]
 def plain_side(data: RealData, ipc: int, network: str) -> Side:
     """Seconds taken, and the set so far, after every step of the yardstick."""
     spec: Any = parse(network)
-    real = data.preprocess.apply(data.train.images).contiguous()
-    members = list(data.task.groups(data.train.targets).members)
+    real = data.preprocess.apply(data.train.images).contiguous().to(measure.DEVICE)
+    members = [member.to(measure.DEVICE) for member in data.task.groups(data.train.targets).members]
     first = distill(data, "random", ipc=ipc)
-    synthetic = first.images.clone().contiguous().requires_grad_()
+    synthetic = first.images.clone().contiguous().to(measure.DEVICE).requires_grad_()
     optimiser = torch.optim.SGD([synthetic], lr=1.0, momentum=0.5)
     seconds, index = 0.0, 0
     while True:
@@ -53,8 +53,9 @@ def plain_side(data: RealData, ipc: int, network: str) -> Side:
             real, members, synthetic, optimiser,
             width=spec.width, depth=spec.depth, batch_real=256, seed=index,
         )  # fmt: skip
+        measure.wait()
         seconds, index = seconds + time.perf_counter() - begun, index + 1
-        yield seconds, lambda: dataclasses.replace(first, images=synthetic.detach().clone())
+        yield seconds, lambda: dataclasses.replace(first, images=synthetic.detach().cpu().clone())
 
 
 def our_side(data: RealData, ipc: int, network: str, row: str) -> Side:
@@ -66,6 +67,7 @@ def our_side(data: RealData, ipc: int, network: str, row: str) -> Side:
     while True:
         begun = time.perf_counter()
         method.step(problem, state, index)
+        measure.wait()
         seconds, index = seconds + time.perf_counter() - begun, index + 1
         yield seconds, functools.partial(collect, problem, method, state, seconds)
 
