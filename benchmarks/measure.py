@@ -20,15 +20,6 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 """Where benchmarks run: a GPU where there is one."""
 
 __all__ = ["DEVICE", "interleave", "median", "peak_growth", "run_fresh", "threads", "wait", "write"]
-    "DEVICE",
-    "copy_bandwidth",
-    "interleave",
-    "median",
-    "peak_growth",
-    "run_fresh",
-    "threads",
-    "write",
-]
 
 
 def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
