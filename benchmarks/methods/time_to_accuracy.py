@@ -1,16 +1,18 @@
-"""Seconds against validation accuracy: DM as its paper's public code does it, and a method from here.
+"""Seconds against validation accuracy: DM as its paper's public code does it, and methods from here.
 
-    python -m benchmarks.methods.time_to_accuracy DATA --name cifar10_ipc10 [--row "dm factor=2"]
+    python -m benchmarks.methods.time_to_accuracy DATA --name cifar10_ipc10 --row "dm factor=2"
 
-Both distil for the same wall time; at marks in between the images are kept, with the seconds that
-distilling alone has taken. Afterwards every kept set is evaluated alike, on the validation split. The
-plain side is ``plain_dm.py``: class by class, a fresh network a step, learning rate 1 and momentum 0.5 as
-published.
+All sides distil for the same wall time; at marks in between the images are kept, with the seconds that
+distilling alone has taken. Afterwards every kept set is evaluated alike, on the validation split. A side
+that is done is kept as long as its settings and the code it rests on are the same. The plain side is
+``plain_dm.py``: class by class, a fresh network a step, learning rate 1 and momentum 0.5 as published.
 """
 
 import argparse
 import dataclasses
 import functools
+import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,8 +22,9 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from benchmarks import measure
+from benchmarks.code import digest
 from benchmarks.methods import plain_dm
-from benchmarks.methods.equal_time import configured, options
+from benchmarks.methods.equal_time import code, configured
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
 from pydistill.distill import collect, distill
@@ -33,7 +36,9 @@ from pydistill.pictures import write_picture
 from pydistill.problem import make_problem
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
-MARKS = (0.02, 0.05, 0.1, 0.2, 1 / 3, 0.6, 1.0)
+PLAIN = "plain dm"
+COLOURS = ("#c05020", "#2060b0", "#208050", "#803080")
+MARKS = (0.02, 0.05, 0.1, 0.2, 1 / 3, 1.0)
 """Shares of the budget at which images are kept."""
 Side = Iterator[tuple[float, Callable[[], DistilledData]]]
 
@@ -84,13 +89,13 @@ def snapshots(side: Side, budget: float) -> list[tuple[float, int, DistilledData
 
 
 def main() -> None:
-    """Run both sides, evaluate, write, draw."""
+    """Run the sides that are missing, evaluate, write after each, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", help="as load_data takes it")
     parser.add_argument("--name", required=True, help="of the result")
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--network", default="convnet:width=128")
-    parser.add_argument("--row", default="dm factor=2", help="METHOD option=value ...")
+    parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--repeats", type=int, default=3, help="networks trained on a set")
     parser.add_argument(
@@ -103,41 +108,53 @@ def main() -> None:
         architectures=(given.network,), repeats=given.repeats,
         precision=given.precision, random_draws=0, whole=False, split="validation",
     )  # fmt: skip
-    sides = {
-        "plain dm": lambda: plain_side(data, given.ipc, given.network),
-        given.row: lambda: our_side(data, given.ipc, given.network, given.row),
-    }
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, make in sides.items():
-        found[name] = []
-        for seconds, steps, made in snapshots(make(), 60 * given.minutes):
+    path = RESULTS / f"time_to_accuracy_{given.name}.json"
+    kept = json.loads(path.read_text())["rows"] if path.exists() else {}
+    common = {"minutes": given.minutes, "ipc": given.ipc, "data": data.fingerprint}
+    found: dict[str, dict[str, Any]] = {}
+    for name in [PLAIN, *given.row]:
+        settings = common | {"protocol": protocol.record()}
+        settings["code"] = (
+            digest([plain_dm.__name__, evaluate.__module__]) if name == PLAIN else code(name, given.network)
+        )
+        if name in kept and kept[name]["settings"] == settings:
+            found[name] = kept[name]
+            continue
+        found[name] = {"settings": settings, "commit": measure.commit(), "points": []}
+        side = (
+            plain_side(data, given.ipc, given.network)
+            if name == PLAIN
+            else our_side(data, given.ipc, given.network, name)
+        )
+        for seconds, steps, made in snapshots(side, 60 * given.minutes):
             values = [run.value for run in evaluate(made, data, protocol).runs]
             mean = summarise(values).mean
-            found[name].append({"seconds": seconds, "steps": steps, "mean": mean, "values": values})
+            point = {"seconds": seconds, "steps": steps, "mean": mean, "values": values}
+            found[name]["points"].append(point)
             console.print(f"{name}: {seconds:.0f} s, {steps} steps, {100 * mean:.1f} %")
-    goal = found["plain dm"][-1]["mean"]
-    reached = next((point["seconds"] for point in found[given.row] if point["mean"] >= goal), None)
-    share = None if reached is None else reached / found["plain dm"][-1]["seconds"]
-    console.print(f"plain accuracy of {100 * goal:.1f} % reached in {share} of its time")
-    measure.write(
-        RESULTS / f"time_to_accuracy_{given.name}.json",
-        "time_to_accuracy",
-        found,
-        ipc=given.ipc,
-        network=given.network,
-        options=options(given.row),
-        protocol=protocol.record(),
-        share_of_time=share,
-    )
-    write_picture(chart(found), RESULTS / f"time_to_accuracy_{given.name}.png")
+        measure.write(path, "time_to_accuracy", found, share_of_time=shares(found))
+        write_picture(chart(found), path.with_suffix(".png"))
+    console.print(f"plain accuracy reached in this share of its time: {shares(found)}")
 
 
-def chart(found: dict[str, list[dict[str, Any]]]) -> Image.Image:
+def shares(found: dict[str, dict[str, Any]]) -> dict[str, float | None]:
+    """Seconds until a row has the last accuracy of the plain side, over that side's seconds."""
+    goal = found[PLAIN]["points"][-1]
+    reached = {
+        name: [point["seconds"] for point in side["points"] if point["mean"] >= goal["mean"]]
+        for name, side in found.items()
+        if name != PLAIN
+    }
+    return {name: times[0] / goal["seconds"] if times else None for name, times in reached.items()}
+
+
+def chart(found: dict[str, dict[str, Any]]) -> Image.Image:
     """Accuracy against seconds: a line a side, every network a dot."""
     wide, tall, left, low_edge = 860, 420, 60, 360
     canvas = Image.new("RGB", (wide, tall), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    points = [point for side in found.values() for point in side]
+    sides = {name: side["points"] for name, side in found.items()}
+    points = [point for side in sides.values() for point in side]
     longest = max(point["seconds"] for point in points)
     values = [100 * value for point in points for value in point["values"]]
     low, high = min(values) - 1, max(values) + 1
@@ -156,7 +173,7 @@ def chart(found: dict[str, list[dict[str, Any]]]) -> Image.Image:
         x, _ = place(tick, low / 100)
         draw.text((x, low_edge + 8), str(tick), fill="black", font=font, anchor="ma")
     draw.text(((left + wide) / 2, tall - 22), "seconds of distilling", fill="black", font=font, anchor="ma")
-    for (name, side), colour in zip(found.items(), ("#c05020", "#2060b0"), strict=True):
+    for (name, side), colour in zip(sides.items(), itertools.cycle(COLOURS)):  # as many as there are
         draw.line([place(point["seconds"], point["mean"]) for point in side], fill=colour, width=3)
         for point in side:
             for value in point["values"]:
