@@ -38,7 +38,7 @@ from pydistill.problem import make_problem
 RESULTS = measure.ROOT / "benchmarks" / "results"
 PLAIN = "plain dm"
 COLOURS = ("#c05020", "#2060b0", "#208050", "#803080")
-MARKS = (0.02, 0.05, 0.1, 0.2, 1 / 3, 1.0)
+MARKS = (0.02, 0.1, 1 / 3, 0.6, 1.0)
 """Shares of the budget at which images are kept."""
 Side = Iterator[tuple[float, Callable[[], DistilledData]]]
 
