@@ -46,9 +46,11 @@ def digest(modules: Iterable[str]) -> str:
         made.update(name.encode() + ast.dump(without_docstrings(found[name])).encode())
     operators = {path.stem for path in (LIBRARY / "ops").glob("*.py")}
     used = {name.rpartition(".")[2] for name in found if name.startswith("pydistill.ops.")}
-    for path in sorted(KERNELS.glob("c*/*.h")) + sorted(KERNELS.glob("cpu/*.cpp")):
+    for path in (
+        path for kind in ("common/*.h", "cpu/*.h", "cpu/*.cpp") for path in sorted(KERNELS.glob(kind))
+    ):
         owner = max((name for name in operators if path.stem.startswith(name)), key=len, default=None)
-        if path.parent.name != "cuda" and (owner is None or owner in used):
+        if owner is None or owner in used:
             code = re.sub(r"//.*", "", path.read_text())
             made.update(path.name.encode() + "".join(code.split()).encode())
     return made.hexdigest()[:16]

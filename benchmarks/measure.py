@@ -19,7 +19,17 @@ ROOT = Path(__file__).resolve().parents[1]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 """Where benchmarks run: a GPU where there is one."""
 
-__all__ = ["DEVICE", "interleave", "median", "peak_growth", "run_fresh", "threads", "wait", "write"]
+__all__ = [
+    "DEVICE",
+    "copy_bandwidth",
+    "interleave",
+    "median",
+    "peak_growth",
+    "run_fresh",
+    "threads",
+    "wait",
+    "write",
+]
 
 
 def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
