@@ -173,6 +173,7 @@ def chart(found: dict[str, dict[str, Any]]) -> Image.Image:
         x, _ = place(tick, low / 100)
         draw.text((x, low_edge + 8), str(tick), fill="black", font=font, anchor="ma")
     draw.text(((left + wide) / 2, tall - 22), "seconds of distilling", fill="black", font=font, anchor="ma")
+    labels: list[float] = []
     for (name, side), colour in zip(sides.items(), itertools.cycle(COLOURS)):  # as many as there are
         draw.line([place(point["seconds"], point["mean"]) for point in side], fill=colour, width=3)
         for point in side:
@@ -180,7 +181,9 @@ def chart(found: dict[str, dict[str, Any]]) -> Image.Image:
                 x, y = place(point["seconds"], value)
                 draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
         x, y = place(side[-1]["seconds"], side[-1]["mean"])
-        draw.text((x - 6, y - 22), name, fill=colour, font=font, anchor="rs")
+        above = all(abs(y - 22 - other) > 16 for other in labels)
+        labels.append(y - 22 if above else y + 32)
+        draw.text((x - 6, labels[-1]), name, fill=colour, font=font, anchor="rs")
     return canvas
 
 
