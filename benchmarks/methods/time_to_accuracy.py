@@ -174,7 +174,8 @@ def chart(found: dict[str, dict[str, Any]]) -> Image.Image:
         draw.text((x, low_edge + 8), str(tick), fill="black", font=font, anchor="ma")
     draw.text(((left + wide) / 2, tall - 22), "seconds of distilling", fill="black", font=font, anchor="ma")
     labels: list[float] = []
-    for (name, side), colour in zip(sides.items(), itertools.cycle(COLOURS)):  # as many as there are
+    coloured = zip(sides.items(), itertools.cycle(COLOURS))  # as many as there are
+    for (name, side), colour in sorted(coloured, key=lambda each: -each[0][1][-1]["mean"]):
         draw.line([place(point["seconds"], point["mean"]) for point in side], fill=colour, width=3)
         for point in side:
             for value in point["values"]:
