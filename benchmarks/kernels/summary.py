@@ -36,9 +36,9 @@ def lines(operator: str, content: dict[str, Any]) -> list[dict[str, Any]]:
             (value for key, value in row.items() if key.startswith("share of") and "peak" in key), None
         )
         case = [
-            f"{key} {value}" if isinstance(value, int) else str(value)
+            str(value) if isinstance(value, str) else f"{key} {value}"
             for key, value in row.items()
-            if isinstance(value, str | int) and not isinstance(value, bool)
+            if isinstance(value, str | int | list) and not isinstance(value, bool)
         ]
         found.append({"operator": operator, "case": ", ".join(case), "faster": faster, "memory": share})
     return found
