@@ -134,5 +134,5 @@ def _module() -> str:
 
 
 def _portable(arguments: Sequence[str]) -> list[str]:
-    """Arguments without the folders of this machine."""
-    return [Path(text).name if Path(text).is_absolute() else text for text in arguments]
+    """Arguments without the folders of this machine: what lies outside the checkout goes by its name."""
+    return [Path(text).name if text.startswith(("/", "..")) else text for text in arguments]
