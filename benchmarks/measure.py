@@ -1,6 +1,7 @@
 """How benchmarks measure: sides in turn, medians, peaks of fresh processes, and what they ran on."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -106,7 +107,7 @@ def write(path: Path, name: str, rows: Any, **facts: Any) -> None:
     """Write a result with all that is needed to judge and repeat it."""
     content = {
         "benchmark": name,
-        "command": " ".join(["python -m", _module(), *_portable(sys.argv[1:])]),
+        "command": shlex.join(["python", "-m", _module(), *_portable(sys.argv[1:])]),
         "commit": commit(),
         "machine": describe(DEVICE) | {"extension": dict(ops.status().build)},
         **facts,
