@@ -31,6 +31,10 @@ class DivergenceError(PydistillError):
     """A loss or a parameter is no longer finite; the last good state is kept."""
 
 
+class SingularKernelError(DivergenceError):
+    """A kernel matrix cannot be solved for, whatever the precision and within what may be added to it."""
+
+
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """`` (did you mean 'x'?)`` for the known word nearest to a misspelt one; empty where none is near.
 

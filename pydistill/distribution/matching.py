@@ -20,7 +20,7 @@ from pydistill.checkpoint import CACHE
 from pydistill.data.formation import check_factor, decode, pack, repeat_targets
 from pydistill.distribution.discrepancies import Term
 from pydistill.distribution.discrepancies.base import as_sets
-from pydistill.distribution.layers import Layer, parse_layers
+from pydistill.layers import Layer, parse_layers
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.networks import Lesson, Networks, parse_networks
 from pydistill.problem import Problem

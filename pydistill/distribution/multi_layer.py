@@ -20,8 +20,8 @@ from pydistill.distribution.discrepancies import (
     SpatialAttention,
     Term,
 )
-from pydistill.distribution.layers import Layer
 from pydistill.distribution.matching import QUICK, DistributionMatching
+from pydistill.layers import Layer
 from pydistill.method import option, register
 
 

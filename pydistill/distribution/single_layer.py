@@ -25,8 +25,8 @@ from pydistill.distribution.discrepancies import (
 from pydistill.distribution.discrepancies.adversary import LOSSES
 from pydistill.distribution.discrepancies.gaussian import COVARIANCES, DIRECTIONS
 from pydistill.distribution.discrepancies.kernel import KERNELS
-from pydistill.distribution.layers import Layer
 from pydistill.distribution.matching import QUICK, DistributionMatching
+from pydistill.layers import Layer
 from pydistill.method import option, register
 
 

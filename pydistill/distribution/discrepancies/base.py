@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pydistill.distribution.layers import Layer
+from pydistill.layers import Layer
 
 State = dict[str, Any]
 """What a discrepancy learns: a plain tree of tensors and numbers; empty for most."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pydistill import nets
-from pydistill.distribution.layers import Layer, parse_layers
+from pydistill.layers import Layer, parse_layers
 
 NAMES = ("block1", "block2", "block3")
 

@@ -1,0 +1,171 @@
+"""Kernel ridge regression: the solver that all of it shares, and a predictor on top of it.
+
+With K the kernel matrix of N training rows, Y their targets and r the ridge, relative to the matrix's own
+scale (its mean diagonal entry, so that a kernel times a number gives the same predictions):
+
+    a = (K + r mean(diag K) I)^-1 Y,    f(x) = k(x, X) a
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pydistill.errors import SingularKernelError
+from pydistill.kernels import Kernel, parse_kernel
+from pydistill.tasks.base import chunks
+
+if TYPE_CHECKING:
+    from pydistill.data.distilled import DistilledData
+
+_LADDER = (1e-10, 1e-8, 1e-6, 1e-4)
+"""What is added to the ridge, one after the other, where the matrix cannot be factored in float64."""
+
+_ROWS = 2048
+"""Images predicted at a time: bounds memory."""
+
+_ROUNDING = 50.0
+"""float32 is used where the ridge is this many times what rounding adds to an eigenvalue."""
+
+
+def solve(matrix: Tensor, targets: Tensor, ridge: float | Tensor = 1e-6) -> Tensor:
+    """Dual weights of kernel ridge regression, by Cholesky; differentiable to any order.
+
+    In float32 where the ridge leaves room for rounding and the factorisation succeeds, else in float64;
+    where that fails, a little more is added to the ridge, in steps up to 1e-4, entry by entry of the batch.
+
+    Args:
+        matrix: (..., N, N) symmetric, of rows with themselves; float32 or float64.
+        targets: (..., N, K).
+        ridge: r, relative to the mean diagonal entry; at least 0.
+
+    Returns:
+        (..., N, K) of the matrix's dtype.
+
+    Raises:
+        ValueError: Shapes do not fit, or the ridge is negative.
+        SingularKernelError: The matrix is not finite, its mean diagonal entry is not above 0, or no step
+            was enough; the condition number is named.
+    """
+    _check(matrix, targets, ridge)
+    count = matrix.shape[-1]
+    scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
+    if not bool(matrix.detach().isfinite().all()):
+        raise SingularKernelError("the kernel matrix holds NaN or infinity: are the images finite?")
+    if not bool((scale > 0).all()):
+        raise SingularKernelError(
+            f"the kernel matrix has a mean diagonal entry of {float(scale.min()):g}, expected above 0"
+        )
+    if matrix.dtype == torch.float32 and float(ridge) > _ROUNDING * count * torch.finfo(torch.float32).eps:
+        factor, failed = torch.linalg.cholesky_ex(_regular(matrix, scale, ridge))
+        if not bool(failed.any()):
+            return torch.cholesky_solve(targets.to(matrix.dtype), factor)
+    wide, scale, more = matrix.double(), scale.double(), torch.zeros_like(scale, dtype=torch.float64)
+    for level in (*_LADDER, None):
+        factor, failed = torch.linalg.cholesky_ex(_regular(wide, scale, ridge + more))
+        if not bool(failed.any()):
+            return torch.cholesky_solve(targets.double(), factor).to(matrix.dtype)
+        if level is not None:
+            more = torch.where(failed > 0, level, more)
+    raise SingularKernelError(
+        f"a kernel matrix of {count} rows has a condition number of {_condition(wide, scale, ridge):.1e} "
+        f"at a ridge of {float(ridge):g}, and up to {_LADDER[-1]:g} more did not help: ask for a larger "
+        "ridge, or look for rows that coincide"
+    )
+
+
+def _regular(matrix: Tensor, scale: Tensor, ridge: float | Tensor) -> Tensor:
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return matrix + (ridge * scale)[..., None, None] * eye
+
+
+def _condition(matrix: Tensor, scale: Tensor, ridge: float | Tensor) -> float:
+    """The largest over a batch; infinite where an eigenvalue is not above 0."""
+    values = torch.linalg.eigvalsh(_regular(matrix, scale, ridge).detach())
+    low, high = values[..., 0], values[..., -1]
+    worst = torch.where(low > 0, high / low, torch.inf)
+    return float(worst.max())
+
+
+def _check(matrix: Tensor, targets: Tensor, ridge: float | Tensor) -> None:
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"expected a square kernel matrix (..., N, N), got {tuple(matrix.shape)}")
+    if matrix.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"expected a kernel matrix of float32 or float64, got {matrix.dtype}")
+    if targets.ndim < 2 or targets.shape[-2] != matrix.shape[-1]:
+        raise ValueError(
+            f"expected targets (..., {matrix.shape[-1]}, K) beside a kernel matrix of "
+            f"{matrix.shape[-1]} rows, got {tuple(targets.shape)}"
+        )
+    if not float(ridge) >= 0:
+        raise ValueError(f"ridge must be at least 0, got {float(ridge)}")
+
+
+class KernelRidge:
+    """Kernel ridge regression on images, in scikit-learn's manner.
+
+    Classes are regressed as one-hot rows less their mean, so that 0 says nothing; the class predicted is
+    the one with the largest output.
+
+    Args:
+        kernel: What :func:`pydistill.kernels.parse_kernel` takes, or a kernel.
+        ridge: Relative to the mean diagonal entry of the kernel matrix.
+    """
+
+    def __init__(self, kernel: str | Kernel = "ntk", *, ridge: float = 1e-6) -> None:
+        self.kernel = kernel
+        self.ridge = ridge
+
+    def fit(self, images: "DistilledData | Tensor", targets: Tensor | None = None) -> "KernelRidge":
+        """Solve for the dual weights.
+
+        Args:
+            images: A distilled set, whose views are taken; or network input (N, C, H, W).
+            targets: (N,) int64 classes, or (N, K) float values to regress, where ``images`` is a tensor.
+
+        Raises:
+            TypeError: Targets are given beside a distilled set, or missing beside a tensor.
+            ValueError: The kernel is unknown, or there is not one target an image.
+            SingularKernelError: The kernel matrix cannot be solved for.
+        """
+        if isinstance(images, Tensor):
+            if targets is None:
+                raise TypeError("fit takes a distilled set alone, or images and their targets")
+            values = regressed(targets)
+        elif targets is not None:
+            raise TypeError("a distilled set has targets of its own; pass it alone")
+        else:
+            values, images = images.regressed(), images.views()[0]
+        if len(images) != len(values):
+            raise ValueError(f"expected one target an image, got {len(images)} and {len(values)}")
+        self.kernel_ = parse_kernel(self.kernel) if isinstance(self.kernel, str) else self.kernel
+        self.rows_ = self.kernel_.rows(images)
+        self.weights_ = solve(self.kernel_.between(self.rows_, self.rows_), values, self.ridge)
+        return self
+
+    @torch.no_grad()
+    def decision_function(self, images: Tensor) -> Tensor:
+        """Outputs (N, K) for network input (N, C, H, W)."""
+        if not hasattr(self, "weights_"):
+            raise ValueError("this KernelRidge is not fitted yet: call fit first")
+        parts = [
+            self.kernel_.between(self.kernel_.rows(images[part]), self.rows_) @ self.weights_
+            for part in chunks(len(images), _ROWS)
+        ]
+        return torch.cat(parts)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """(N,) int64 classes for network input (N, C, H, W)."""
+        return self.decision_function(images).argmax(1)
+
+    def score(self, images: Tensor, targets: Tensor) -> float:
+        """Accuracy, a fraction, on network input with classes (N,)."""
+        return float((self.predict(images) == targets).double().mean())
+
+
+def regressed(targets: Tensor, classes: int | None = None) -> Tensor:
+    """What is regressed for targets: (N,) classes as one-hot rows less 1 / K; (N, K) values as they are."""
+    if targets.is_floating_point():
+        return targets
+    total = int(targets.max()) + 1 if classes is None else classes
+    return torch.nn.functional.one_hot(targets, total).float() - 1 / total
