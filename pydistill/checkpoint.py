@@ -127,7 +127,8 @@ def _take_apart(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 def _put_together(plan: Any, tensors: dict[str, Tensor], device: torch.device) -> Any:
     if isinstance(plan, dict) and _TENSOR in plan:
         layout = torch.channels_last if plan["last"] else torch.preserve_format
-        return tensors[plan[_TENSOR]].to(device, memory_format=layout)
+        # A copy: in the file tensors lie where they fall, and matrix products round by their alignment.
+        return tensors[plan[_TENSOR]].to(device, memory_format=layout, copy=True)
     if isinstance(plan, dict):
         return {key: _put_together(value, tensors, device) for key, value in plan.items()}
     if isinstance(plan, list):

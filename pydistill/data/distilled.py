@@ -3,16 +3,18 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pydistill.data.formation import check_factor, decode, repeat_targets
 from pydistill.data.preprocess import Preprocess
+from pydistill.data.recipe import Recipe
 from pydistill.tasks import Task
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
@@ -63,7 +65,8 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         images: (M, C, H, W) float32, contiguous, network input (preprocessed pixels), as stored.
-        targets: (M,) int64 class indices, or (M, K) float32 soft targets, one a stored image.
+        targets: (M,) int64 class indices, or (M, K) float32 soft targets, one a stored image:
+            probabilities, or values to regress where the recipe's loss is ``squared``.
         task: What a target is.
         preprocess: From pixels to network input: what real images must go through beside these.
         augment: The augmentation to train with, for example ``color_crop_cutout_flip_scale_rotate``, or
@@ -72,6 +75,7 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         provenance: How it came to be.
         factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`; 1: the stored
             images are the views.
+        recipe: What else was learned or decided, see :class:`~pydistill.data.recipe.Recipe`.
 
     Raises:
         ValueError: The parts do not fit each other, or hold values that are not finite.
@@ -87,6 +91,7 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
     learning_rate: float | None
     provenance: Provenance
     factor: int = 1
+    recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
         images, rate = self.images, self.learning_rate
@@ -108,6 +113,8 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         if self.targets.is_floating_point():
             self._check_soft()
         else:
+            if self.recipe.loss == "squared":
+                raise ValueError("a set whose loss is squared has float values as targets, found classes")
             self.task.check(images, self.targets, "distilled set")
 
     def _check_soft(self) -> None:
@@ -124,6 +131,16 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         images themselves.
         """
         return decode(self.images, self.factor), repeat_targets(self.targets, self.factor)
+
+    def regressed(self) -> Tensor:
+        """(V, K) what kernel ridge regression on the views regresses: values of mean 0 over classes.
+
+        Classes are one-hot rows less 1 / K, as are probabilities; values to regress are taken as they are.
+        """
+        targets, classes = repeat_targets(self.targets, self.factor), self.task.outputs
+        if not targets.is_floating_point():
+            targets = F.one_hot(targets, classes).float()
+        return targets if self.recipe.loss == "squared" else targets - 1 / classes
 
     def __len__(self) -> int:
         return len(self.images) * self.factor**2
@@ -147,11 +164,13 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def nbytes(self) -> dict[str, int]:
-        """Bytes that it takes to keep: stored images, targets, rates, preprocessing, and the total."""
+        """Bytes that it takes to keep: images, targets, rates, networks, preprocessing, and the total."""
         parts = {
             "images": self.images.nbytes,
             "targets": self.targets.nbytes,
-            "rates": 0 if self.learning_rate is None else 8,
+            "rates": (0 if self.learning_rate is None else 8) + self.recipe.nbytes["rates"],
+            "networks": self.recipe.nbytes["networks"],
+            "views": self.recipe.nbytes["views"],
             "preprocess": sum(value.nbytes for value in self.preprocess.tensors().values()),
         }
         return {**parts, "total": sum(parts.values())}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pydistill.data.distilled import DistilledData
-from pydistill.data.store import assemble, describe, preprocess_tensors, reporting, sealed, unsealed
+from pydistill.data.store import assemble, describe, reporting, sealed, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError, OutputError
 from pydistill.files import write_atomically, write_bytes
 from pydistill.pictures import to_picture
@@ -110,7 +110,7 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
     Raises:
         OutputError: A file could not be written; one that stood there before is untouched.
     """
-    preprocess = safetensors.torch.save(preprocess_tensors(distilled.preprocess))
+    preprocess = safetensors.torch.save(side_tensors(distilled))
     digest = hashlib.sha256(preprocess).hexdigest()
     inline = len(preprocess) <= _LARGEST_INLINE
     facts = {

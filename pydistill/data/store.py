@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pydistill.data.distilled import DistilledData, Provenance
-from pydistill.data.preprocess import PREPROCESSES, Preprocess
+from pydistill.data.preprocess import PREPROCESSES
+from pydistill.data.recipe import Recipe
 from pydistill.errors import DataError, FileFormatError
 from pydistill.files import write_bytes, write_text
 from pydistill.tasks import Classification, Task
@@ -29,12 +30,13 @@ FORMAT = "pydistill.distilled"
 VERSION = 1
 ROOT = "distilled.json"
 _PREFIX = "preprocess."
+_RECIPE = "recipe."
 _TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
 
 
 def save(distilled: DistilledData, folder: Path) -> None:
     """See :meth:`DistilledData.save`."""
-    content = safetensors.torch.save({**set_tensors(distilled), **preprocess_tensors(distilled.preprocess)})
+    content = safetensors.torch.save({**set_tensors(distilled), **side_tensors(distilled)})
     digest = hashlib.sha256(content).hexdigest()
     name = f"distilled-{digest[:12]}.safetensors"
     facts = {**describe(distilled), "tensors": {"file": name, "sha256": digest, "bytes": len(content)}}
@@ -77,11 +79,18 @@ def set_tensors(distilled: DistilledData) -> dict[str, Tensor]:
     }
 
 
-def preprocess_tensors(preprocess: Preprocess) -> dict[str, Tensor]:
-    """The preprocessing as it is stored beside the set's own tensors."""
+def side_tensors(distilled: DistilledData) -> dict[str, Tensor]:
+    """Those of preprocessing and recipe, as they are stored beside the set's own tensors."""
+    parts = {_PREFIX: distilled.preprocess.tensors(), _RECIPE: distilled.recipe.tensors()}
     return {
-        f"{_PREFIX}{key}": value.detach().cpu().contiguous() for key, value in preprocess.tensors().items()
+        f"{prefix}{key}": value.detach().cpu().contiguous()
+        for prefix, tensors in parts.items()
+        for key, value in tensors.items()
     }
+
+
+def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def describe(distilled: DistilledData) -> dict[str, Any]:
@@ -96,19 +105,19 @@ def describe(distilled: DistilledData) -> dict[str, Any]:
         "augment": distilled.augment,
         "learning_rate": distilled.learning_rate,
         "factor": distilled.factor,
+        "recipe": distilled.recipe.describe(),
         "provenance": dataclasses.asdict(distilled.provenance),
     }
 
 
 def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> DistilledData:
     """The inverse of :func:`describe` and the tensors; called under :func:`reporting`."""
-    own = {key: value for key, value in tensors.items() if not key.startswith(_PREFIX)}
+    own = {key: value for key, value in tensors.items() if not key.startswith((_PREFIX, _RECIPE))}
     if set(own) != {"images", "targets"}:
         raise ValueError(f"expected tensors images and targets, found {sorted(own)}")
     for key, value in own.items():
         if list(value.shape) != facts[key]:
             raise ValueError(f"expected {key} of shape {facts[key]}, found {list(value.shape)}")
-    rest = {key.removeprefix(_PREFIX): value for key, value in tensors.items() if key.startswith(_PREFIX)}
     task, augment, rate = facts["task"], facts["augment"], facts["learning_rate"]
     if not isinstance(augment, str) or not (rate is None or isinstance(rate, int | float)):
         raise ValueError(
@@ -118,10 +127,15 @@ def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Distill
         images=own["images"],
         targets=own["targets"],
         task=_known(_TASKS, task["name"], "task")(tuple(task["class_names"])),
-        preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(rest),
+        preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(
+            _without(_PREFIX, tensors)
+        ),
         augment=augment,
         learning_rate=rate,
         factor=facts.get("factor", 1),  # sets written before there was one
+        recipe=Recipe.restore(facts["recipe"], _without(_RECIPE, tensors))
+        if "recipe" in facts
+        else Recipe(),
         provenance=Provenance(**facts["provenance"]),
     )
 

@@ -119,6 +119,16 @@ class Task(ABC):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean training loss, a scalar; targets hard or soft."""
 
+    def error(self, outputs: Tensor, targets: Tensor, kind: str = "task") -> Tensor:
+        """Mean training loss by name.
+
+        ``task`` is :meth:`loss`; ``squared`` half the squared distance of outputs and targets, which are
+        values to regress.
+        """
+        if kind == "task":
+            return self.loss(outputs, targets)
+        return (outputs - targets).square().flatten(1).sum(1).mean() / 2
+
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Statistics of the metric as a float64 vector, to be added up over batches."""

@@ -50,6 +50,8 @@ def test_bytes_by_part() -> None:
         "images": 6 * 60 * 4,
         "targets": 6 * 8,
         "rates": 8,
+        "networks": 0,
+        "views": 0,
         "preprocess": 24,
         "total": 6 * 60 * 4 + 6 * 8 + 8 + 24,
     }

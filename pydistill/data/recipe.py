@@ -1,0 +1,201 @@
+"""What a method learned or decided beside images and targets, and a user needs to use them as it meant."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from pydistill.optim import Adam, Optimiser, Sgd
+
+LOSSES = ("task", "squared")
+"""``task``: the task's own loss. ``squared``: half the squared distance of outputs and targets, which then
+are values to regress, not probabilities."""
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A network that is kept with a distilled set; its weights count in the set's bytes.
+
+    Attributes:
+        architecture: What :func:`pydistill.nets.build` takes.
+        weights: Parameters and buffers by name.
+    """
+
+    architecture: str
+    weights: Mapping[str, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return sum(value.nbytes for value in self.weights.values())
+
+
+@dataclass(frozen=True)
+class StoredViews:
+    """Augmented views with targets of their own, E of each view, to train on in place of drawn ones.
+
+    Attributes:
+        parameters: (E, V, 13) float32, as :class:`pydistill.augment.Parameters` has them.
+        targets: (E, V, K) float32 probabilities.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+    """
+
+    parameters: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        shapes = tuple(self.parameters.shape), tuple(self.targets.shape)
+        if any(len(shape) != 3 for shape in shapes) or shapes[0][:2] != shapes[1][:2]:
+            raise ValueError(f"expected parameters (E, V, 13) and targets (E, V, K), found {shapes}")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both."""
+        return self.parameters.nbytes + self.targets.nbytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTraining:
+    """The training that a set was learned through: what it does best, and nothing else may.
+
+    Attributes:
+        architecture: What :func:`pydistill.nets.build` takes.
+        steps: Steps of the optimiser.
+        rates: Learning rates: one for all steps, or one a step.
+        optimiser: ``sgd`` or ``adam``.
+        momentum: Of ``sgd``.
+        weight_decay: L2 penalty.
+        batch_size: Images a step; None: all.
+        augment: What :meth:`pydistill.augment.Augmentation.parse` takes.
+        start: Initial parameters and buffers by name that belong to the set; None: random ones.
+
+    Raises:
+        ValueError: A value is out of range or unknown, or the number of rates does not fit.
+    """
+
+    architecture: str
+    steps: int
+    rates: tuple[float, ...]
+    optimiser: str = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int | None = None
+    augment: str = "none"
+    start: Mapping[str, Tensor] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected at least one step, found {self.steps}")
+        if len(self.rates) not in (1, self.steps):
+            raise ValueError(f"expected one learning rate or {self.steps}, found {len(self.rates)}")
+        for rate in self.rates:
+            if not (math.isfinite(rate) and rate > 0):
+                raise ValueError(f"expected learning rates above 0, found {rate}")
+        self.rule()
+
+    def rule(self) -> Optimiser:
+        """How parameters move."""
+        if self.optimiser == "sgd":
+            return Sgd(momentum=self.momentum, weight_decay=self.weight_decay)
+        if self.optimiser == "adam":
+            return Adam(weight_decay=self.weight_decay)
+        raise ValueError(f"optimiser must be sgd or adam, got {self.optimiser!r}")
+
+    @property
+    def repeats_exactly(self) -> bool:
+        """Whether nothing in it is drawn."""
+        return self.start is not None and self.batch_size is None and self.augment == "none"
+
+    def describe(self) -> dict[str, Any]:
+        """All but tensors, as JSON holds it."""
+        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "start"}
+        return {**facts, "rates": list(self.rates), "start": self.start is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a distilled set is meant to be used, beyond its images, targets, augmentation and rate.
+
+    Attributes:
+        loss: A name of :data:`LOSSES`: what networks are trained with.
+        training: The training that it was learned through, or None.
+        kernel: The kernel, as text, whose ridge regression the set was made for, or None.
+        ridge: Its ridge.
+        teacher: The network whose features are the kernel ``teacher``, or None.
+        views: Augmented views with targets of their own, or None.
+
+    Raises:
+        ValueError: A value is out of range or unknown.
+    """
+
+    loss: str = "task"
+    training: StoredTraining | None = None
+    kernel: str | None = None
+    ridge: float = 1e-6
+    teacher: StoredNetwork | None = field(default=None, repr=False)
+    views: StoredViews | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
+        if not (math.isfinite(self.ridge) and self.ridge >= 0):
+            raise ValueError(f"expected a ridge of at least 0, found {self.ridge}")
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of learned numbers, of networks' weights, and of views with their targets."""
+        weights = {} if self.training is None else (self.training.start or {})
+        networks = 0 if self.teacher is None else self.teacher.nbytes
+        return {
+            "rates": 0 if self.training is None else 8 * (len(self.training.rates) + 2),
+            "networks": networks + sum(value.nbytes for value in weights.values()),
+            "views": 0 if self.views is None else self.views.nbytes,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """All but tensors, as JSON holds it."""
+        return {
+            "loss": self.loss,
+            "training": None if self.training is None else self.training.describe(),
+            "kernel": self.kernel,
+            "ridge": self.ridge,
+            "teacher": None if self.teacher is None else self.teacher.architecture,
+            "views": self.views is not None,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights of its networks and views, by part and name."""
+        parts: dict[str, Mapping[str, Tensor]] = {}
+        if self.training is not None and self.training.start is not None:
+            parts["start"] = self.training.start
+        if self.teacher is not None:
+            parts["teacher"] = self.teacher.weights
+        if self.views is not None:
+            parts["views"] = {"parameters": self.views.parameters, "targets": self.views.targets}
+        return {f"{part}.{name}": value for part, held in parts.items() for name, value in held.items()}
+
+    @classmethod
+    def restore(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Recipe":
+        """The inverse of :meth:`describe` and :meth:`tensors`."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            start = f"{name}."
+            return {key.removeprefix(start): each for key, each in tensors.items() if key.startswith(start)}
+
+        training, teacher = facts["training"], facts["teacher"]
+        if training is not None:
+            start = part("start") if training["start"] else None
+            training = StoredTraining(**{**training, "rates": tuple(training["rates"]), "start": start})
+        return cls(
+            loss=facts["loss"],
+            training=training,
+            kernel=facts["kernel"],
+            ridge=facts["ridge"],
+            teacher=None if teacher is None else StoredNetwork(teacher, part("teacher")),
+            views=StoredViews(**part("views")) if facts["views"] else None,
+        )
