@@ -16,9 +16,12 @@ from pydistill.errors import (
     FileFormatError,
     OutputError,
     PydistillError,
+    SingularKernelError,
 )
 from pydistill.evaluate import Protocol, Report, evaluate
 from pydistill.method import Method, make_method, methods
+from pydistill.relabel import relabel
+from pydistill.ridge import KernelRidge
 
 __all__ = [
     "CheckpointError",
@@ -26,16 +29,19 @@ __all__ = [
     "DistilledData",
     "DivergenceError",
     "FileFormatError",
+    "KernelRidge",
     "Method",
     "OutputError",
     "Protocol",
     "PydistillError",
     "RealData",
     "Report",
+    "SingularKernelError",
     "__version__",
     "distill",
     "evaluate",
     "load_data",
     "make_method",
     "methods",
+    "relabel",
 ]

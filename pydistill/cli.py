@@ -154,6 +154,8 @@ def _add_evaluate(commands: Any) -> None:
     )
     networks = "network to train instead of the protocol's; give it again for more"
     parser.add_argument("--network", action="append", metavar="NETWORK", help=networks)
+    kernels = "kernel whose ridge regression on the set is scored too, instead of the set's own; likewise"
+    parser.add_argument("--kernel", action="append", metavar="KERNEL", help=kernels)
     parser.add_argument("--repeats", type=int, help="networks trained a set, instead of the protocol's")
     parser.add_argument(
         "--epochs", type=int, help="passes over the distilled set, instead of the protocol's"
@@ -285,6 +287,7 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     distilled = DistilledData.load(options.folder)
     changes = {
         "architectures": tuple(options.network) if options.network else None,
+        "kernels": tuple(options.kernel) if options.kernel else None,
         "repeats": options.repeats,
         "epochs": options.epochs,
         "precision": options.precision,

@@ -118,7 +118,11 @@ def distillation(
 
     for index in range(checkpoint.index, method.steps):
         begun = time.perf_counter()
-        metrics = _finite(method.step(problem, state, index), index, path)
+        try:
+            metrics = _finite(method.step(problem, state, index))
+        except DivergenceError as error:
+            kept = f"; the last checkpoint is {path}" if path is not None and path.exists() else ""
+            raise DivergenceError(f"in iteration {index}: {error}{kept}") from error
         took = time.perf_counter() - begun
         seconds += took
         yield Step(index + 1, method.steps, metrics, took)
@@ -171,6 +175,7 @@ def collect(
         augment=data.augment if made.augment is None else made.augment,
         learning_rate=made.learning_rate,
         factor=made.factor,
+        recipe=made.recipe,
         provenance=Provenance(
             method=method.name,
             config=method.config(),
@@ -190,12 +195,9 @@ def collect(
     )
 
 
-def _finite(metrics: Any, index: int, path: Path | None) -> dict[str, float]:
+def _finite(metrics: Any) -> dict[str, float]:
     values = {name: float(value) if isinstance(value, Tensor) else value for name, value in metrics.items()}
     for name, value in values.items():
         if not math.isfinite(value):
-            kept = f"; the last checkpoint is {path}" if path is not None and path.exists() else ""
-            raise DivergenceError(
-                f"{name} is {value} in iteration {index}: a smaller learning_rate may help{kept}"
-            )
+            raise DivergenceError(f"{name} is {value}: a smaller learning_rate may help")
     return values

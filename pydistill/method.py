@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_ori
 
 from torch import Tensor
 
+from pydistill.data.recipe import Recipe
 from pydistill.errors import did_you_mean
 from pydistill.problem import Problem
 
@@ -43,6 +44,7 @@ class Synthetic:
         augment: The augmentation to train with; None: the data's usual one.
         learning_rate: The rate to train with, where the method learned one.
         factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`.
+        recipe: What else was learned or decided.
     """
 
     images: Tensor
@@ -50,6 +52,7 @@ class Synthetic:
     augment: str | None = None
     learning_rate: float | None = None
     factor: int = 1
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +159,7 @@ def check_options(method: Method) -> None:
             raise ValueError(f"{method.name}: {f.name} must be one of {', '.join(choices)}; got {value!r}")
 
 
-_FAMILIES = ("selection", "distribution")
+_FAMILIES = ("selection", "performance", "distribution")
 _registry: dict[str, type[Method]] = {}
 
 M = TypeVar("M", bound=type[Method])

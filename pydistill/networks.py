@@ -34,11 +34,13 @@ class Lesson:
         images: (M, C, H, W) as networks are trained on them: decoded where several share a stored one.
         targets: (M, ...) hard or soft.
         augment: An augmentation's text.
+        loss: A name of :data:`pydistill.data.recipe.LOSSES`; real images always have the task's own.
     """
 
     images: Tensor
     targets: Tensor
     augment: str
+    loss: str = "task"
 
 
 class Networks(ABC):
@@ -127,9 +129,10 @@ class Pool(Networks):
         parameters = dict(network.named_parameters())
         rule = optim.Sgd(momentum=0.9)
         memory = rule.init(parameters)
+        kind = "task" if self.data == "real" else lesson.loss
         for step in range(self.steps):
             images, targets = self._batch(problem, lesson, turn, step)
-            loss = problem.task.loss(network(images), targets)
+            loss = problem.task.error(network(images), targets, kind)
             gradients = torch.autograd.grad(loss, list(parameters.values()))
             rule.update_(parameters, dict(zip(parameters, gradients, strict=True)), memory, self.rate)
         member["weights"] = {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -17,6 +17,11 @@ SMALL = {
     "network": "convnet:width=4,depth=2",
     "batch_real": 8,
     "steps_per_network": 2,
+    "inner_steps": 4,
+    "window": 2,
+    "teacher_steps": 3,
+    "networks_per_step": 2,
+    "width": 8,
 }
 """Options that make a run short, for the methods that have them."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydistill.evaluate.schedules import SCHEDULES
 from pydistill.evaluate.train import PRECISIONS
+from pydistill.kernels import parse_kernel
 from pydistill.optim import Adam, Optimiser, Sgd
 
 STORED = "stored"
@@ -26,6 +27,8 @@ class Protocol:
 
     Attributes:
         architectures: Networks by description, such as ``("convnet", "mlp:width=64")``; a table row each.
+        kernels: Kernels, as text, whose ridge regression on the set is scored beside the networks; where
+            none is named, the one that the set was made for.
         repeats: Networks trained from scratch on the distilled set and on the whole data, an architecture.
         epochs: Passes over the distilled set; ``epochs * ceil(n / batch_size)`` steps for the n images that
             networks see of it: its views, where stored images are packed. Every other set is trained for as
@@ -51,6 +54,7 @@ class Protocol:
     """
 
     architectures: tuple[str, ...] = ("convnet",)
+    kernels: tuple[str, ...] = ()
     repeats: int = 3
     epochs: int = 300
     batch_size: int = 256
@@ -77,6 +81,10 @@ class Protocol:
             raise ValueError(f"expected at least one description, all texts, got {self.architectures!r}")
         if len(set(self.architectures)) < len(self.architectures):
             raise ValueError(f"architectures names one twice: {', '.join(self.architectures)}")
+        if not isinstance(self.kernels, tuple):
+            raise TypeError(f"kernels must be a tuple of texts, got {self.kernels!r}")
+        for text in self.kernels:
+            parse_kernel(text)
         for name, low in (("repeats", 1), ("epochs", 1), ("batch_size", 1), ("random_repeats", 1)):
             _integer(name, getattr(self, name), low)
         for name in ("random_draws", "seed"):
@@ -100,7 +108,7 @@ class Protocol:
     def record(self) -> dict[str, Any]:
         """Every setting, as JSON can hold it."""
         made = dataclasses.asdict(self)
-        made["architectures"] = list(self.architectures)
+        made["architectures"], made["kernels"] = list(self.architectures), list(self.kernels)
         return made
 
 

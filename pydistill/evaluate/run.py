@@ -2,29 +2,40 @@
 
 import dataclasses
 import io
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import Packed, pack
 from pydistill.data.real import RealData
+from pydistill.data.recipe import Recipe, StoredTraining
 from pydistill.evaluate.machine import Meter, describe
 from pydistill.evaluate.protocol import STORED, Protocol, named
 from pydistill.evaluate.report import Report, Run, Source, TrainingSet
 from pydistill.evaluate.samples import Samples, SplitSamples, TensorSamples
-from pydistill.evaluate.scoring import score
+from pydistill.evaluate.scoring import score, score_outputs
 from pydistill.evaluate.train import Execution, Lesson, Moment, Trained, Training, train
 from pydistill.events import Event, Progress
+from pydistill.inner import Course
+from pydistill.kernels import parse_kernel
 from pydistill.pictures import grid
 from pydistill.problem import resolve_device
+from pydistill.ridge import KernelRidge
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10
 _EVENTS_A_NETWORK = 20
+OWN_TRAINING = "own training, "
+REGRESSION = "kernel ridge, "
+"""What names begin with where a network's description would stand: the training that the set was learned
+through, and kernel machines."""
 
 
 def evaluate(
@@ -75,6 +86,7 @@ def evaluate(
             for candidates in _by_source(sets)
             for run in bench.run(architecture, candidates)
         ]
+        runs += [*bench.own_trainings(sets), *bench.regressions(sets)]
     return Report(
         data=data.name,
         task=data.task.name,
@@ -178,6 +190,8 @@ class _Bench:
                 seeds.derive(self.protocol.seed, "network", repeat),
                 self.augment,
                 each.facts.learning_rate,
+                loss=self.distilled.recipe.loss if each.source == "distilled" else "task",
+                views=self.distilled.recipe.views if each.source == "distilled" else None,
             )
             for each, repeat in plan
         ]
@@ -191,16 +205,96 @@ class _Bench:
             execution=self.execution,
             watch=self._watch(architecture, source, len(lessons)),
         )
-        network = nets.build(
-            architecture, self.data.shape, self.data.task.outputs, torch.Generator(), self.device
-        )
-        runs = []
+        network, runs = self._empty(architecture), []
         for done, ((each, repeat), result) in enumerate(zip(plan, trained, strict=True), 1):
             value = self._score(network, result)
             measured = (value, result.loss, result.seconds, result.execution)
             runs.append(Run(architecture, source, each.draw, repeat, *measured))
             self._tell(f"score {source}", done, len(plan), f"{architecture} {100 * value:.1f} %")
         return runs
+
+    def own_trainings(self, sets: Sequence[_Candidate]) -> list[Run]:
+        """The training that the set was learned through, on it and on random selections."""
+        own, runs = self.distilled.recipe.training, []
+        if own is None:
+            return []
+        name = f"{OWN_TRAINING}{own.architecture}"
+        for each in (each for each in sets if each.source != "whole"):
+            for repeat in range(1 if own.repeats_exactly else each.repeats):
+                begun, seed = time.perf_counter(), seeds.derive(self.protocol.seed, "network", repeat)
+                network, loss = self._trained_as_learned(own, each, seed)
+                seconds = time.perf_counter() - begun
+                value = score(network, self.data, self.split, self.device)
+                runs.append(Run(name, each.source, each.draw, repeat, value, loss, seconds, "loop"))
+                self._tell(f"score {each.source}", repeat + 1, each.repeats, f"{name} {100 * value:.1f} %")
+        return runs
+
+    def _trained_as_learned(
+        self, own: StoredTraining, candidate: _Candidate, seed: int
+    ) -> tuple[nets.Network, float]:
+        """A network at the end of it, and its last training loss."""
+        network = self._empty(own.architecture, seeds.generator(seed, "initial weights"))
+        if own.start is not None:
+            network.load_state_dict(dict(own.start))
+        kind = self.distilled.recipe.loss if candidate.source == "distilled" else "task"
+        course = Course(
+            network,
+            partial(self.data.task.error, kind=kind),
+            own.rule(),
+            own.batch_size,
+            own.augment,
+            seed,
+        )
+        images, targets = candidate.samples.batch(None)
+        rates = torch.tensor(own.rates, device=self.device)
+        learned = {"images": images, "targets": targets, "rate": rates if len(rates) > 1 else rates[0]}
+        start = course.start(
+            {key: value.detach() for key, value in network.named_parameters()},
+            dict(network.named_buffers()),
+        )
+        done = course.train(start, learned, steps=own.steps)
+        network.load_state_dict({**done.state["parameters"], **done.state["buffers"]})
+        return network, float(done.losses[-1])
+
+    def _empty(self, architecture: str, generator: torch.Generator | None = None) -> nets.Network:
+        """A network for the data."""
+        generator = generator or torch.Generator()
+        return nets.build(architecture, self.data.shape, self.data.task.outputs, generator, self.device)
+
+    def regressions(self, sets: Sequence[_Candidate]) -> list[Run]:
+        """Kernel ridge regression on the distilled set and on random selections; nothing in it is drawn."""
+        recipe, runs = self.distilled.recipe, []
+        wanted = self.protocol.kernels or ((recipe.kernel,) if recipe.kernel else ())
+        candidates = [each for each in sets if each.source != "whole"]
+        for text in wanted:
+            kernel = parse_kernel(text, self._teacher())
+            for done, each in enumerate(candidates, 1):
+                begun = time.perf_counter()
+                images, targets = each.samples.batch(None)
+                own = each.source == "distilled"
+                values = self.distilled.regressed().to(self.device) if own else self._values(targets)
+                fitted = KernelRidge(kernel, ridge=recipe.ridge).fit(images, values)
+                seconds = time.perf_counter() - begun
+                outputs = fitted.decision_function(images)
+                loss = float((outputs - values).square().sum(1).mean() / 2)
+                value = score_outputs(fitted.decision_function, self.data, self.split, self.device)
+                name = f"{REGRESSION}{text}"
+                runs.append(Run(name, each.source, each.draw, 0, value, loss, seconds, "closed form"))
+                self._tell(f"score {each.source}", done, len(candidates), f"{name} {100 * value:.1f} %")
+        return runs
+
+    def _values(self, targets: Tensor) -> Tensor:
+        """Class labels as what is regressed."""
+        classes = self.data.task.outputs
+        return F.one_hot(targets, classes).float() - 1 / classes
+
+    def _teacher(self) -> nets.Network | None:
+        carried = self.distilled.recipe.teacher
+        if carried is None:
+            return None
+        network = self._empty(carried.architecture)
+        network.load_state_dict(dict(carried.weights))
+        return network.requires_grad_(False).eval()
 
     def _score(self, network: nets.Network, trained: Trained) -> float:
         network.load_state_dict({**trained.parameters, **trained.buffers})
@@ -281,6 +375,7 @@ def _notes(
             f"The distilled set was trained on at the learning rate it has learned, {own.learning_rate:g}; "
             f"the other sets at {protocol.learning_rate:g}."
         )
+    notes += _how_it_is_used(distilled.recipe)
     if own.soft:
         notes.append("The distilled set has soft targets, the other sets class labels.")
     if "random" in sets and own.nbytes > sets["random"].nbytes:
@@ -300,6 +395,38 @@ def _notes(
     if made.fingerprint != data.fingerprint:
         notes.append(f"The set was distilled from other data ({made.data}) than it was evaluated on.")
     return (*notes, *data.notes)
+
+
+def _how_it_is_used(recipe: Recipe) -> list[str]:
+    """What the set was learned for, beside training by the protocol."""
+    notes, training = [], recipe.training
+    if training is not None:
+        rates = f"{training.rates[0]:.3g}"
+        if len(training.rates) > 1:
+            rates = f"{min(training.rates):.3g} to {max(training.rates):.3g}, one a step"
+        start = "fresh networks" if training.start is None else "initial weights that are kept with the set"
+        notes.append(
+            f"Rows that begin with '{OWN_TRAINING.strip(', ')}' train as the set was learned: "
+            f"{training.steps} steps of {training.optimiser} at a learning rate of {rates}, from {start}, "
+            "the same on random selections. All other rows train fresh networks by the protocol."
+        )
+    if recipe.kernel is not None:
+        notes.append(
+            f"Rows that begin with '{REGRESSION.strip(', ')}' solve a kernel ridge regression on the set "
+            "and on random selections: the kernel that the set was learned for is "
+            f"{recipe.kernel}, its ridge {recipe.ridge:g}. Nothing in them is drawn."
+        )
+    if recipe.loss == "squared":
+        notes.append(
+            "Networks were trained on the distilled set's targets, which are values, by the squared error; "
+            "on class labels by the cross-entropy."
+        )
+    if recipe.views is not None:
+        notes.append(
+            "The distilled set was trained on in stored augmented views with targets of their own, "
+            f"{len(recipe.views.targets)} of each view in turn; the other sets in views drawn afresh."
+        )
+    return notes
 
 
 def _formation(ipc: int, factor: int, random: bool) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pydistill import nets, seeds
 from pydistill.augment import Augmentation, Parameters
+from pydistill.data.recipe import StoredViews
 from pydistill.errors import DivergenceError
 from pydistill.evaluate.samples import Samples
 from pydistill.evaluate.schedules import SCHEDULES
@@ -63,6 +64,9 @@ class Lesson:
         augment: A description that :meth:`pydistill.augment.Augmentation.parse` takes.
         learning_rate: Replaces the training's first rate.
         start: Initial parameters and buffers by name, to go on from instead of fresh ones; they are copied.
+        loss: A name of :data:`pydistill.data.recipe.LOSSES`.
+        views: Augmented views with targets of their own, one draw an epoch in turn, in place of ``augment``
+            and the samples' targets.
     """
 
     samples: Samples
@@ -70,6 +74,8 @@ class Lesson:
     augment: str = "none"
     learning_rate: float | None = None
     start: Mapping[str, Tensor] | None = None
+    loss: str = "task"
+    views: StoredViews | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ def train(
 
     Raises:
         ValueError: A setting is out of range or unknown, or an ensemble was asked for and the network has
-            buffers (batch normalisation), which only the loop keeps.
+            buffers (batch normalisation) or the lesson stored views, which only the loop keeps.
         DivergenceError: A network's loss or parameters are no longer finite.
     """
     _check(training, execution)
@@ -165,6 +171,8 @@ def train(
             mode = execution
         if mode == "ensemble" and next(first.buffers(), None) is not None:
             raise ValueError(f"{architecture} has buffers, which an ensemble does not keep: use the loop")
+        if mode == "ensemble" and lessons[together[0]].views is not None:
+            raise ValueError("an ensemble does not take stored views: use the loop")
         size = _stack_size(len(together)) if mode == "ensemble" else 1
         for start in range(0, len(together), size):
             part = together[start : start + size]
@@ -194,7 +202,7 @@ def choose(
     """
     networks = _stack_size(networks)
     parameters = sum(value.numel() for value in network.parameters())
-    stackable = next(network.buffers(), None) is None
+    stackable = next(network.buffers(), None) is None and lesson.views is None
     if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
         return "loop"
     batch = min(training.batch_size, len(lesson.samples))
@@ -225,7 +233,8 @@ def _groups(lessons: Sequence[Lesson]) -> list[list[int]]:
     """Positions of lessons that can share an ensemble."""
     found: dict[tuple[object, ...], list[int]] = {}
     for at, lesson in enumerate(lessons):
-        key = (*lesson.samples.signature, lesson.samples.shape, lesson.augment)
+        samples = lesson.samples
+        key = (*samples.signature, samples.shape, lesson.augment, lesson.loss, id(lesson.views))
         found.setdefault(key, []).append(at)
     return list(found.values())
 
@@ -270,12 +279,14 @@ class _Run:
         first = self.training.learning_rate if lesson.learning_rate is None else lesson.learning_rate
         return first * SCHEDULES[self.training.schedule](step, self.training.steps)
 
-    def loss(self, network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
-        """The task's loss, its outputs computed in the training's precision."""
+    def loss(
+        self, network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor, kind: str
+    ) -> Tensor:
+        """The loss of that name, the outputs computed in the training's precision."""
         lower = self.training.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=lower):
             outputs = network(images)
-        return self.task.loss(outputs.to(self.dtype), targets)
+        return self.task.error(outputs.to(self.dtype), targets, kind)
 
     def loop(self, part: list[int], lessons: Sequence[Lesson]) -> list[Trained]:
         """One network, its modules called directly."""
@@ -285,11 +296,16 @@ class _Run:
         parameters: Tensors = dict(network.named_parameters())
         values, state = list(parameters.values()), training.optimiser.init(parameters)
         batches, views = _batches(lesson, training.batch_size), _Views([lesson])
+        stored = None if lesson.views is None else _Stored(lesson, lesson.views, self.device)
         loss, epoch = torch.zeros((), device=self.device), 0
         for step in range(training.steps):
             indices, ends = next(batches)
             images, targets = lesson.samples.batch(indices)
-            loss = self.loss(network, views.apply(images), targets)
+            if stored is None:
+                images = views.apply(images)
+            else:
+                images, targets = stored.apply(images, indices, epoch)
+            loss = self.loss(network, images, targets, lesson.loss)
             gradients = dict(zip(parameters, torch.autograd.grad(loss, values), strict=True))
             training.optimiser.update_(parameters, gradients, state, self.rate(lesson, step))
             epoch += ends
@@ -309,7 +325,7 @@ class _Run:
         parameters = {
             name: value.requires_grad_() for name, value in nets.stack(networks).parameters.items()
         }
-        losses_of = torch.func.vmap(partial(self._loss, base))
+        losses_of = torch.func.vmap(partial(self._loss, base, members[0].loss))
         values, state = list(parameters.values()), training.optimiser.init(parameters)
         streams = [_batches(lesson, training.batch_size) for lesson in members]
         views, feed = _Views(members), _Feed(members)
@@ -333,8 +349,14 @@ class _Run:
             results.append(Trained(done, {}, float(losses[at].detach()), seconds, "ensemble"))
         return results
 
-    def _loss(self, base: nn.Module, weights: Tensors, images: Tensor, targets: Tensor) -> Tensor:
-        return self.loss(lambda batch: torch.func.functional_call(base, weights, (batch,)), images, targets)
+    def _loss(
+        self, base: nn.Module, kind: str, weights: Tensors, images: Tensor, targets: Tensor
+    ) -> Tensor:
+        def network(batch: Tensor) -> Tensor:
+            outputs: Tensor = torch.func.functional_call(base, weights, (batch,))
+            return outputs
+
+        return self.loss(network, images, targets, kind)
 
     def _rates(self, members: Sequence[Lesson], step: int) -> Rate:
         rates = [self.rate(lesson, step) for lesson in members]
@@ -387,3 +409,24 @@ class _Views:
             for generator in self._generators
         ]
         return self._augmentation.apply(images, Parameters(torch.cat(drawn), size))
+
+
+class _Stored:
+    """Stored views of a lesson in place of drawn ones: one draw an epoch, in turn."""
+
+    def __init__(self, lesson: Lesson, views: StoredViews, device: torch.device) -> None:
+        if views.targets.shape[1] != len(lesson.samples):
+            raise ValueError(
+                f"the stored views are of {views.targets.shape[1]} images, "
+                f"the set has {len(lesson.samples)}"
+            )
+        self._augmentation = Augmentation.parse(lesson.augment)
+        self._parameters, self._targets = views.parameters.cpu(), views.targets.to(device)
+
+    def apply(self, images: Tensor, indices: Tensor | None, epoch: int) -> tuple[Tensor, Tensor]:
+        """Augmented images and their targets."""
+        at, size = epoch % len(self._targets), (images.shape[2], images.shape[3])
+        values, targets = self._parameters[at], self._targets[at]
+        if indices is not None:
+            values, targets = values[indices], targets[indices.to(targets.device)]
+        return self._augmentation.apply(images, Parameters(values, size)), targets

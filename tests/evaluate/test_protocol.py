@@ -85,5 +85,7 @@ def test_wrong_settings_are_refused(error, words, settings):
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(ValueError, match="unknown protocol 'slow'; known: quick, dc, dc-plain"):
         named("slow")
-    with pytest.raises(ValueError, match="no setting 'epoch'; it has: architectures, repeats, epochs"):
+    with pytest.raises(
+        ValueError, match="no setting 'epoch'; it has: architectures, kernels, repeats, epochs"
+    ):
         named("quick", epoch=3)

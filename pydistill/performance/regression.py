@@ -1,0 +1,144 @@
+"""The engine of kernel ridge matching: what all its methods do, whatever the kernel and the targets.
+
+The synthetic images and labels are the training set of a kernel ridge regression; its error on a real
+batch is differentiated through the closed-form solution, to images and labels alike.
+
+[0] T. Nguyen, Z. Chen, J. Lee: Dataset Meta-Learning from Kernel Ridge-Regression. ICLR 2021,
+    arXiv:2011.00050, equation 7.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pydistill import optim
+from pydistill.data.formation import check_factor, decode, pack, repeat_targets
+from pydistill.data.recipe import Recipe
+from pydistill.kernels import Kernel
+from pydistill.method import Family, Method, State, Synthetic, option
+from pydistill.problem import Problem
+from pydistill.ridge import regressed, solve
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelRidgeMatching(Method):
+    """Images and labels whose kernel ridge regression predicts the real images' targets."""
+
+    family: ClassVar[Family] = "performance matching"
+
+    iterations: int = option(50_000, "steps on images and labels", low=1)
+    learning_rate: float = option(0.01, "Adam's step size on the images", above=0)
+    label_rate: float = option(0.01, "Adam's step size on the labels", above=0)
+    learn_labels: bool = option(True, "whether labels are learned too")
+    ridge: float = option(1e-6, "ridge, relative to the kernel matrix's mean diagonal entry", low=0)
+    loss: str = option(
+        "squared",
+        "error on the real batch: squared, or cross-entropy at a learned temperature (platt)",
+        choices=("squared", "platt"),
+    )
+    batch_real: int = option(5_000, "real images a step", low=1)
+    factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
+    init: str = option("real", "first images: real ones, or Gaussian noise", choices=("real", "noise"))
+
+    @abstractmethod
+    def kernel(self, problem: Problem, state: State, index: int) -> Kernel:
+        """The kernel of a step."""
+
+    def begin(self, problem: Problem) -> State:
+        """What else is remembered between steps."""
+        return {}
+
+    def wanted(self, problem: Problem, state: State, indices: Tensor, images: Tensor) -> Tensor:
+        """(B, K) what real images' outputs should be."""
+        return regressed(problem.targets(indices), problem.task.outputs)
+
+    def advance(self, problem: Problem, state: State, index: int) -> None:
+        """Called after every step."""
+
+    def evaluated(self) -> str | None:
+        """The kernel, as text, that the set is meant for; None: no closed-form one."""
+        return None
+
+    def recipe(self, state: State) -> Recipe:
+        """How the set is to be used."""
+        loss = "squared" if self.learn_labels else "task"
+        return Recipe(loss=loss, kernel=self.evaluated(), ridge=self.ridge)
+
+    @property
+    def steps(self) -> int:
+        return self.iterations
+
+    def start(self, problem: Problem) -> State:
+        check_factor(self.factor, problem.data.shape)
+        draw = problem.groups.draw(
+            problem.ipc, problem.generator("initial images"), strict=True, packed=self.factor**2
+        )
+        first = pack(problem.data, draw, self.factor, problem.device)
+        images = first.images
+        if self.init == "noise":
+            noise = torch.randn(images.shape, generator=problem.generator("initial noise"))
+            images = noise.to(images.device)
+        learned = {"images": images, "labels": regressed(first.targets, problem.task.outputs)}
+        if self.loss == "platt":
+            learned["temperature"] = torch.zeros((), device=images.device)
+        return {
+            **learned,
+            "targets": first.targets,
+            "optimiser": {name: _RULE.init({name: value}) for name, value in learned.items()},
+            **self.begin(problem),
+        }
+
+    def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
+        rates = {"images": self.learning_rate, "labels": self.label_rate, "temperature": _TEMPERATURE_RATE}
+        learned = {name: state[name].detach() for name in state["optimiser"]}
+        moving = [name for name in learned if name != "labels" or self.learn_labels]
+        for name in moving:
+            learned[name].requires_grad_()
+        loss, correct = self._error(problem, state, learned, index)
+        gradients = torch.autograd.grad(loss, [learned[name] for name in moving])
+        for name, gradient in zip(moving, gradients, strict=True):
+            moved, state["optimiser"][name] = _RULE.update(
+                {name: state[name]}, {name: gradient}, state["optimiser"][name], rates[name]
+            )
+            state[name] = moved[name]
+        self.advance(problem, state, index)
+        return {"loss": loss.detach(), "accuracy on the batch": correct}
+
+    def result(self, problem: Problem, state: State) -> Synthetic:
+        labels = state["labels"] if self.learn_labels else state["targets"]
+        return Synthetic(
+            state["images"],
+            labels,
+            factor=self.factor,
+            recipe=self.recipe(state),
+        )
+
+    def _error(
+        self, problem: Problem, state: State, learned: Mapping[str, Tensor], index: int
+    ) -> tuple[Tensor, Tensor]:
+        kernel = self.kernel(problem, state, index)
+        indices = torch.randint(
+            len(problem.data.train), (self.batch_real,), generator=problem.generator("real batch", index)
+        )
+        with torch.no_grad():
+            real = problem.images(indices)
+            wanted = self.wanted(problem, state, indices, real)
+            real = kernel.rows(real)
+        rows = kernel.rows(decode(learned["images"], self.factor))
+        labels = repeat_targets(learned["labels"], self.factor)
+        weights = solve(kernel.between(rows, rows), labels, self.ridge)
+        outputs = kernel.between(real, rows) @ weights
+        correct = (outputs.detach().argmax(1) == wanted.argmax(1)).float().mean()
+        if self.loss == "squared":
+            return (outputs - wanted).square().sum(1).mean() / 2, correct
+        scaled = learned["temperature"].exp() * outputs
+        return torch.nn.functional.cross_entropy(scaled, wanted.argmax(1)), correct
+
+
+_RULE = optim.Adam()
+_TEMPERATURE_RATE = 0.01
+"""Of the logarithm of the factor on the outputs, under ``platt`` (arXiv:2210.12067's code)."""
