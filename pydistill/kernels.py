@@ -9,7 +9,8 @@ into rows, :meth:`Kernel.between` makes matrices of rows with rows. It is writte
 - ``conv_nngp:depth=2``, ``conv_ntk:depth=2``: of the ConvNet without normalisation, exact, for tiny images;
 - ``random_features:networks=8,width=128,depth=3,seed=0``: of that ConvNet at finite width, averaged over
   random networks (arXiv:2210.12067), which tends to ``conv_nngp``;
-- ``teacher:layers=embedding``: of features in the network that a distilled set carries.
+- ``teacher:layers=embedding``: of features in the network that a distilled set carries;
+- ``trained``: of features in each network that ``evaluate`` trains on a set, known there alone.
 """
 
 import math
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill import nets, seeds
+from pydistill.data.recipe import TRAINED
 from pydistill.errors import did_you_mean
 from pydistill.layers import parse_layers
 from pydistill.ops import gram
@@ -287,6 +289,8 @@ def parse_kernel(text: str, teacher: nets.Network | None = None) -> Kernel:
         ValueError: The kernel, an option or a value is unknown or out of range, or there is no teacher.
     """
     name, _, rest = text.strip().partition(":")
+    if name == TRAINED:
+        raise ValueError("the kernel trained is of networks that evaluate trains: name another")
     if name == "teacher":
         if teacher is None:
             raise ValueError("the kernel teacher is of a set that carries its teacher; this one has none")

@@ -108,11 +108,13 @@ class KernelRidge:
     the one with the largest output.
 
     Args:
-        kernel: What :func:`pydistill.kernels.parse_kernel` takes, or a kernel.
-        ridge: Relative to the mean diagonal entry of the kernel matrix.
+        kernel: What :func:`pydistill.kernels.parse_kernel` takes, or a kernel; None: the one that a
+            distilled set was made for, else ``ntk``.
+        ridge: Relative to the mean diagonal entry of the kernel matrix; None: the distilled set's, else
+            1e-6.
     """
 
-    def __init__(self, kernel: str | Kernel = "ntk", *, ridge: float = 1e-6) -> None:
+    def __init__(self, kernel: str | Kernel | None = None, *, ridge: float | None = None) -> None:
         self.kernel = kernel
         self.ridge = ridge
 
@@ -128,6 +130,7 @@ class KernelRidge:
             ValueError: The kernel is unknown, or there is not one target an image.
             SingularKernelError: The kernel matrix cannot be solved for.
         """
+        kernel, ridge, teacher = self.kernel or "ntk", 1e-6, None
         if isinstance(images, Tensor):
             if targets is None:
                 raise TypeError("fit takes a distilled set alone, or images and their targets")
@@ -135,12 +138,15 @@ class KernelRidge:
         elif targets is not None:
             raise TypeError("a distilled set has targets of its own; pass it alone")
         else:
+            recipe, teacher = images.recipe, images.teacher()
+            kernel, ridge = self.kernel or recipe.kernel or "ntk", recipe.ridge
             values, images = images.regressed(), images.views()[0]
         if len(images) != len(values):
             raise ValueError(f"expected one target an image, got {len(images)} and {len(values)}")
-        self.kernel_ = parse_kernel(self.kernel) if isinstance(self.kernel, str) else self.kernel
+        self.kernel_ = parse_kernel(kernel, teacher) if isinstance(kernel, str) else kernel
         self.rows_ = self.kernel_.rows(images)
-        self.weights_ = solve(self.kernel_.between(self.rows_, self.rows_), values, self.ridge)
+        matrix = self.kernel_.between(self.rows_, self.rows_)
+        self.weights_ = solve(matrix, values, ridge if self.ridge is None else self.ridge)
         return self
 
     @torch.no_grad()

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from pydistill.data.formation import check_factor, decode, repeat_targets
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.recipe import Recipe
+from pydistill.nets import Network
 from pydistill.tasks import Task
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
@@ -131,6 +132,11 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         images themselves.
         """
         return decode(self.images, self.factor), repeat_targets(self.targets, self.factor)
+
+    def teacher(self, device: torch.device | str = "cpu") -> Network | None:
+        """The network that is kept with the set as its teacher."""
+        kept = self.recipe.teacher
+        return None if kept is None else kept.build(self.shape, self.task.outputs, device)
 
     def regressed(self) -> Tensor:
         """(V, K) what kernel ridge regression on the views regresses: values of mean 0 over classes.

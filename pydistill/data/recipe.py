@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from pydistill import nets
 from pydistill.optim import Adam, Optimiser, Sgd
+
+TRAINED = "trained"
+"""The kernel of features in networks that are trained on the set: what they are, evaluation decides."""
 
 LOSSES = ("task", "squared")
 """``task``: the task's own loss. ``squared``: half the squared distance of outputs and targets, which then
@@ -31,6 +36,14 @@ class StoredNetwork:
     def nbytes(self) -> int:
         """Bytes of its weights."""
         return sum(value.nbytes for value in self.weights.values())
+
+    def build(
+        self, shape: tuple[int, int, int], outputs: int, device: torch.device | str = "cpu"
+    ) -> nets.Network:
+        """The network itself, in evaluation mode, its weights not to be trained."""
+        network = nets.build(self.architecture, shape, outputs, torch.Generator(), device)
+        network.load_state_dict(dict(self.weights))
+        return network.requires_grad_(False).eval()
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,11 @@ class Recipe:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
         if not (math.isfinite(self.ridge) and self.ridge >= 0):
             raise ValueError(f"expected a ridge of at least 0, found {self.ridge}")
+
+    @property
+    def usable_alone(self) -> bool:
+        """Whether it says how to use the set without a protocol: by its training or by its kernel."""
+        return self.training is not None or self.kernel not in (None, TRAINED)
 
     @property
     def nbytes(self) -> dict[str, int]:

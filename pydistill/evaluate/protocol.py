@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydistill.data.recipe import TRAINED
 from pydistill.evaluate.schedules import SCHEDULES
 from pydistill.evaluate.train import PRECISIONS
 from pydistill.kernels import parse_kernel
@@ -27,8 +28,9 @@ class Protocol:
 
     Attributes:
         architectures: Networks by description, such as ``("convnet", "mlp:width=64")``; a table row each.
+            None: the set is scored by its own training and by kernels alone.
         kernels: Kernels, as text, whose ridge regression on the set is scored beside the networks; where
-            none is named, the one that the set was made for.
+            none is named, the one that the set was made for. ``trained``: of features in each network.
         repeats: Networks trained from scratch on the distilled set and on the whole data, an architecture.
         epochs: Passes over the distilled set; ``epochs * ceil(n / batch_size)`` steps for the n images that
             networks see of it: its views, where stored images are packed. Every other set is trained for as
@@ -77,14 +79,15 @@ class Protocol:
                 f"architectures must be a tuple of descriptions, got {self.architectures!r}; "
                 'write ("convnet",) for one'
             )
-        if not self.architectures or not all(isinstance(a, str) and a for a in self.architectures):
-            raise ValueError(f"expected at least one description, all texts, got {self.architectures!r}")
+        if not all(isinstance(a, str) and a for a in self.architectures):
+            raise ValueError(f"expected descriptions, all texts, got {self.architectures!r}")
         if len(set(self.architectures)) < len(self.architectures):
             raise ValueError(f"architectures names one twice: {', '.join(self.architectures)}")
         if not isinstance(self.kernels, tuple):
             raise TypeError(f"kernels must be a tuple of texts, got {self.kernels!r}")
         for text in self.kernels:
-            parse_kernel(text)
+            if text != TRAINED and not text.startswith("teacher"):
+                parse_kernel(text)
         for name, low in (("repeats", 1), ("epochs", 1), ("batch_size", 1), ("random_repeats", 1)):
             _integer(name, getattr(self, name), low)
         for name in ("random_draws", "seed"):

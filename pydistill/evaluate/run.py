@@ -8,26 +8,25 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import Packed, pack
 from pydistill.data.real import RealData
-from pydistill.data.recipe import Recipe, StoredTraining
+from pydistill.data.recipe import TRAINED, Recipe
+from pydistill.evaluate.as_learned import regress, train_as_learned
 from pydistill.evaluate.machine import Meter, describe
 from pydistill.evaluate.protocol import STORED, Protocol, named
 from pydistill.evaluate.report import Report, Run, Source, TrainingSet
 from pydistill.evaluate.samples import Samples, SplitSamples, TensorSamples
-from pydistill.evaluate.scoring import score, score_outputs
+from pydistill.evaluate.scoring import score
 from pydistill.evaluate.train import Execution, Lesson, Moment, Trained, Training, train
 from pydistill.events import Event, Progress
-from pydistill.inner import Course
-from pydistill.kernels import parse_kernel
+from pydistill.kernels import Features, Kernel, layered, parse_kernel
 from pydistill.pictures import grid
 from pydistill.problem import resolve_device
-from pydistill.ridge import KernelRidge
+from pydistill.ridge import regressed
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10
@@ -77,6 +76,8 @@ def evaluate(
     _require_match(distilled, data, allow_other_data)
     data = dataclasses.replace(data, preprocess=distilled.preprocess)
     where = resolve_device(device)
+    if not (protocol.architectures or protocol.kernels or distilled.recipe.usable_alone):
+        raise ValueError("nothing to score: no network, no kernel, and the set was not learned for one")
     with Meter(where) as meter:
         bench = _Bench(distilled, data, protocol, where, execution, on_event)
         sets = bench.sets()
@@ -141,6 +142,11 @@ class _Bench:
             precision=protocol.precision,
         )
         groups = data.task.groups(data.train.targets)
+        own = distilled.recipe.kernel
+        self.kernels = {
+            text: None if text == TRAINED else parse_kernel(text, distilled.teacher(device))
+            for text in protocol.kernels or ((own,) if own else ())
+        }
         self.random = [
             pack(
                 data,
@@ -211,90 +217,62 @@ class _Bench:
             measured = (value, result.loss, result.seconds, result.execution)
             runs.append(Run(architecture, source, each.draw, repeat, *measured))
             self._tell(f"score {source}", done, len(plan), f"{architecture} {100 * value:.1f} %")
+            if TRAINED in self.kernels and source != "whole":
+                kernel = Features([layered(network.eval())])
+                runs += self._regressed(f"features of trained {architecture}", kernel, [each], repeat)
         return runs
 
     def own_trainings(self, sets: Sequence[_Candidate]) -> list[Run]:
         """The training that the set was learned through, on it and on random selections."""
-        own, runs = self.distilled.recipe.training, []
-        if own is None:
+        training, runs = self.distilled.recipe.training, []
+        if training is None:
             return []
-        name = f"{OWN_TRAINING}{own.architecture}"
+        name = f"{OWN_TRAINING}{training.architecture}"
         for each in (each for each in sets if each.source != "whole"):
-            for repeat in range(1 if own.repeats_exactly else each.repeats):
+            kind = self.distilled.recipe.loss if each.source == "distilled" else "task"
+            for repeat in range(1 if training.repeats_exactly else each.repeats):
                 begun, seed = time.perf_counter(), seeds.derive(self.protocol.seed, "network", repeat)
-                network, loss = self._trained_as_learned(own, each, seed)
+                network = self._empty(training.architecture, seeds.generator(seed, "initial weights"))
+                loss = train_as_learned(
+                    training, network, each.samples, partial(self.data.task.error, kind=kind), seed
+                )
                 seconds = time.perf_counter() - begun
                 value = score(network, self.data, self.split, self.device)
                 runs.append(Run(name, each.source, each.draw, repeat, value, loss, seconds, "loop"))
                 self._tell(f"score {each.source}", repeat + 1, each.repeats, f"{name} {100 * value:.1f} %")
         return runs
 
-    def _trained_as_learned(
-        self, own: StoredTraining, candidate: _Candidate, seed: int
-    ) -> tuple[nets.Network, float]:
-        """A network at the end of it, and its last training loss."""
-        network = self._empty(own.architecture, seeds.generator(seed, "initial weights"))
-        if own.start is not None:
-            network.load_state_dict(dict(own.start))
-        kind = self.distilled.recipe.loss if candidate.source == "distilled" else "task"
-        course = Course(
-            network,
-            partial(self.data.task.error, kind=kind),
-            own.rule(),
-            own.batch_size,
-            own.augment,
-            seed,
-        )
-        images, targets = candidate.samples.batch(None)
-        rates = torch.tensor(own.rates, device=self.device)
-        learned = {"images": images, "targets": targets, "rate": rates if len(rates) > 1 else rates[0]}
-        start = course.start(
-            {key: value.detach() for key, value in network.named_parameters()},
-            dict(network.named_buffers()),
-        )
-        done = course.train(start, learned, steps=own.steps)
-        network.load_state_dict({**done.state["parameters"], **done.state["buffers"]})
-        return network, float(done.losses[-1])
+    def regressions(self, sets: Sequence[_Candidate]) -> list[Run]:
+        """Kernel ridge regression on the distilled set and on random selections; nothing in it is drawn."""
+        runs = []
+        for text, kernel in self.kernels.items():
+            if kernel is not None:
+                runs += self._regressed(text, kernel, [each for each in sets if each.source != "whole"], 0)
+        return runs
+
+    def _regressed(self, text: str, kernel: Kernel, sets: Sequence[_Candidate], repeat: int) -> list[Run]:
+        """On several sets, with one kernel."""
+        pairs = [(each.samples.batch(None)[0], self._values(each)) for each in sets]
+        ridge, name = self.distilled.recipe.ridge, f"{REGRESSION}{text}"
+        runs = []
+        for each, made in zip(
+            sets, regress(kernel, ridge, pairs, self.data, self.split, self.device), strict=True
+        ):
+            measured = (made.value, made.loss, made.seconds, "closed form")
+            runs.append(Run(name, each.source, each.draw, repeat, *measured))
+            self._tell(f"score {each.source}", len(runs), len(sets), f"{name} {100 * made.value:.1f} %")
+        return runs
+
+    def _values(self, candidate: _Candidate) -> Tensor:
+        """What is regressed for a set's targets."""
+        if candidate.source == "distilled":
+            return self.distilled.regressed().to(self.device)
+        return regressed(candidate.samples.batch(None)[1], self.data.task.outputs)
 
     def _empty(self, architecture: str, generator: torch.Generator | None = None) -> nets.Network:
         """A network for the data."""
         generator = generator or torch.Generator()
         return nets.build(architecture, self.data.shape, self.data.task.outputs, generator, self.device)
-
-    def regressions(self, sets: Sequence[_Candidate]) -> list[Run]:
-        """Kernel ridge regression on the distilled set and on random selections; nothing in it is drawn."""
-        recipe, runs = self.distilled.recipe, []
-        wanted = self.protocol.kernels or ((recipe.kernel,) if recipe.kernel else ())
-        candidates = [each for each in sets if each.source != "whole"]
-        for text in wanted:
-            kernel = parse_kernel(text, self._teacher())
-            for done, each in enumerate(candidates, 1):
-                begun = time.perf_counter()
-                images, targets = each.samples.batch(None)
-                own = each.source == "distilled"
-                values = self.distilled.regressed().to(self.device) if own else self._values(targets)
-                fitted = KernelRidge(kernel, ridge=recipe.ridge).fit(images, values)
-                seconds = time.perf_counter() - begun
-                outputs = fitted.decision_function(images)
-                loss = float((outputs - values).square().sum(1).mean() / 2)
-                value = score_outputs(fitted.decision_function, self.data, self.split, self.device)
-                name = f"{REGRESSION}{text}"
-                runs.append(Run(name, each.source, each.draw, 0, value, loss, seconds, "closed form"))
-                self._tell(f"score {each.source}", done, len(candidates), f"{name} {100 * value:.1f} %")
-        return runs
-
-    def _values(self, targets: Tensor) -> Tensor:
-        """Class labels as what is regressed."""
-        classes = self.data.task.outputs
-        return F.one_hot(targets, classes).float() - 1 / classes
-
-    def _teacher(self) -> nets.Network | None:
-        carried = self.distilled.recipe.teacher
-        if carried is None:
-            return None
-        network = self._empty(carried.architecture)
-        network.load_state_dict(dict(carried.weights))
-        return network.requires_grad_(False).eval()
 
     def _score(self, network: nets.Network, trained: Trained) -> float:
         network.load_state_dict({**trained.parameters, **trained.buffers})
@@ -414,7 +392,7 @@ def _how_it_is_used(recipe: Recipe) -> list[str]:
         notes.append(
             f"Rows that begin with '{REGRESSION.strip(', ')}' solve a kernel ridge regression on the set "
             "and on random selections: the kernel that the set was learned for is "
-            f"{recipe.kernel}, its ridge {recipe.ridge:g}. Nothing in them is drawn."
+            f"{recipe.kernel}, its ridge {recipe.ridge:g}."
         )
     if recipe.loss == "squared":
         notes.append(

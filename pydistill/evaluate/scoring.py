@@ -1,9 +1,7 @@
 """Scoring a trained network on a whole split."""
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pydistill.data.real import RealData, Split
 from pydistill.tasks.base import chunks
@@ -12,6 +10,7 @@ _BATCH = {"cpu": 128, "cuda": 2048}
 """Images a forward pass; bounds memory, changes no prediction beyond rounding."""
 
 
+@torch.no_grad()
 def score(
     network: nn.Module,
     data: RealData,
@@ -24,30 +23,17 @@ def score(
 
     The network is put into evaluation mode for it and left as it was found.
     """
+    where = torch.device(device)
+    largest = max_batch or _BATCH.get(where.type, 256)
     training = network.training
     network.eval()
     try:
-        return score_outputs(network, data, split, device, dtype, max_batch)
+        parts = [
+            data.task.score(
+                network(data.inputs(split, part, where, dtype)), split.targets[part].to(where)
+            ).cpu()
+            for part in chunks(len(split), largest)
+        ]
     finally:
         network.train(training)
-
-
-@torch.no_grad()
-def score_outputs(
-    outputs: Callable[[Tensor], Tensor],
-    data: RealData,
-    split: Split,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    max_batch: int | None = None,
-) -> float:
-    """The same of anything that turns network input into outputs."""
-    where = torch.device(device)
-    largest = max_batch or _BATCH.get(where.type, 256)
-    parts = [
-        data.task.score(
-            outputs(data.inputs(split, part, where, dtype)), split.targets[part].to(where)
-        ).cpu()
-        for part in chunks(len(split), largest)
-    ]
     return data.task.value(torch.stack(parts).sum(0))

@@ -9,7 +9,7 @@ from torch import Tensor
 from pydistill import nets
 from pydistill.checkpoint import CACHE
 from pydistill.data.formation import decode, repeat_targets
-from pydistill.data.recipe import Recipe, StoredNetwork
+from pydistill.data.recipe import TRAINED, Recipe, StoredNetwork
 from pydistill.errors import DataError
 from pydistill.evaluate.samples import SplitSamples
 from pydistill.evaluate.train import Lesson as Whole
@@ -118,6 +118,9 @@ class NeuralFeatureRegression(KernelRidgeMatching):
         "random, pool, pool:size=5,longest=100,data=real, or folder:PATH",
     )
     augment: str = option("auto", "augmentation that the pool trains with; auto: what suits the data; none")
+
+    def evaluated(self) -> str | None:
+        return TRAINED
 
     def begin(self, problem: Problem) -> State:
         return {"networks": parse_networks(self.networks).start(problem, self.network)}

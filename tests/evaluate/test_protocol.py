@@ -59,7 +59,9 @@ def test_record_holds_every_setting_as_json_can():
     ("error", "words", "settings"),
     [
         (TypeError, "tuple of descriptions", {"architectures": "convnet"}),
-        (ValueError, "at least one description", {"architectures": ()}),
+        (ValueError, "expected descriptions, all texts", {"architectures": ("mlp", "")}),
+        (ValueError, "unknown kernel 'rbg'", {"kernels": ("rbg",)}),
+        (TypeError, "tuple of texts", {"kernels": "rbf"}),
         (ValueError, "names one twice", {"architectures": ("mlp", "mlp")}),
         (TypeError, "repeats must be an integer", {"repeats": 2.0}),
         (TypeError, "epochs must be an integer", {"epochs": True}),

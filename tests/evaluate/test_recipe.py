@@ -105,6 +105,29 @@ def test_stored_views_are_trained_on_in_turn_with_their_targets(tiny) -> None:
         train(NET, [lesson], tiny.task, training, execution="ensemble")
 
 
+def test_a_set_may_be_scored_as_it_was_learned_alone(tiny) -> None:
+    alone = dataclasses.replace(PROTOCOL, architectures=())
+    made = distill(tiny, "kip", ipc=1, iterations=2, batch_real=20)
+    runs = evaluate(made, tiny, alone).runs
+    assert {run.architecture for run in runs} == {"kernel ridge, ntk:depth=1"}
+    assert [run.source for run in runs] == ["distilled", "random", "random"]
+    with pytest.raises(ValueError, match="nothing to score"):
+        evaluate(distill(tiny, "random", ipc=1), tiny, alone)
+
+
+def test_kernels_that_the_set_cannot_serve_are_refused_before_any_training(tiny) -> None:
+    made = distill(tiny, "random", ipc=2)
+    with pytest.raises(ValueError, match="carries its teacher"):
+        evaluate(made, tiny, dataclasses.replace(PROTOCOL, kernels=("teacher",)))
+
+
+def test_features_of_every_trained_network_are_a_kernel(tiny) -> None:
+    made = distill(tiny, "frepo", ipc=2, network=NET, iterations=2, batch_real=20)
+    report = evaluate(made, tiny, PROTOCOL)
+    found = [(run.source, run.draw, run.seed) for run in of(report, "kernel ridge")]
+    assert found == [(run.source, run.draw, run.seed) for run in of(report, NET)]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
