@@ -9,6 +9,10 @@ an ordinary one of that many, whose wall time is reported. Every finished set is
 as its settings and the code it rests on are the same. ``random`` gets ten draws of a network each, at each
 factor that occurs. Intervals are of the difference to ``random`` at the row's own factor, over draws and
 networks (two-level bootstrap, 95 %).
+
+Three accuracies stand side by side: of fresh networks by the protocol; of kernel ridge regression on the
+set in each of those networks' features; and, where a method learns a set for one use, of that use (a
+kernel, or the training that was differentiated), beside ten random selections a set used in the same way.
 """
 
 import argparse
@@ -25,8 +29,9 @@ from benchmarks import measure
 from benchmarks.code import digest
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
+from pydistill.data.recipe import TRAINED, Recipe
 from pydistill.distill import distill
-from pydistill.evaluate import evaluate, named
+from pydistill.evaluate import Protocol, Report, evaluate, named
 from pydistill.evaluate.statistics import difference, summarise
 from pydistill.evaluate.train import PRECISIONS
 from pydistill.files import write_text
@@ -99,20 +104,48 @@ def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> t
     protocol = named(
         "quick",
         architectures=(arguments.network,),
+        kernels=(TRAINED,),
         precision=arguments.precision,
         repeats=1 if row.startswith("random ") else arguments.repeats,
         random_draws=0,
         whole=False,
         split=arguments.split,
     )
-    report = evaluate(made, data, protocol)
+    report = evaluate(dataclasses.replace(made, recipe=without_training(made)), data, protocol)
+    values = {name: by_name(report, name)["distilled"] for name in report.architectures}
     return made, {
         "seed": seed,
-        "values": [run.value for run in report.runs],
+        "values": values.pop(arguments.network),
+        "values in features": next(iter(values.values())),
+        "as learned": as_learned(made, data, protocol, seed),
         "iterations": method.steps,
         "distilling seconds": seconds,
         "evaluating seconds": report.seconds,
         "options": method.config(),
+    }
+
+
+def without_training(made: DistilledData) -> Recipe:
+    """The recipe less the training that the set was learned through, which is scored apart."""
+    return dataclasses.replace(made.recipe, training=None)
+
+
+def as_learned(made: DistilledData, data: RealData, protocol: Protocol, seed: int) -> dict[str, Any]:
+    """Accuracies of the set and of random selections of its own, each used as the set was learned."""
+    if not made.recipe.usable_alone:
+        return {}
+    alone = dataclasses.replace(
+        protocol, architectures=(), kernels=(), repeats=1, random_draws=DRAWS, seed=seed
+    )
+    report = evaluate(made, data, alone)
+    return {name: by_name(report, name) for name in report.architectures}
+
+
+def by_name(report: Report, name: str) -> dict[str, list[float]]:
+    """Accuracies by what was trained on."""
+    return {
+        source: [run.value for run in report.runs if (run.architecture, run.source) == (name, source)]
+        for source in report.sources(name)
     }
 
 
@@ -141,13 +174,51 @@ def table(content: dict[str, Any]) -> list[dict[str, Any]]:
             if other != name and theirs and not name.startswith("random"):
                 gap = difference(sets, theirs)
                 facts[f"less {label}"] = [gap.mean, gap.low, gap.high]
+        inside = [value for each in row["sets"] for value in each["values in features"]]
+        facts["mean in features"] = summarise(inside).mean
+        facts["as learned"] = {use: used(row["sets"], use) for use in row["sets"][0]["as learned"]}
         found.append(facts)
     return found
 
 
+def used(sets: list[dict[str, Any]], use: str) -> dict[str, Any]:
+    """Sets in one use, and how far they are from random selections in the same use."""
+    own = [each["as learned"][use]["distilled"] for each in sets]
+    drawn = [[value] for each in sets for value in each["as learned"][use]["random"]]
+    mean = summarise([value for values in own for value in values])
+    gap = difference(own, drawn)
+    random = summarise([value for values in drawn for value in values])
+    return {
+        "mean": mean.mean,
+        "std": mean.std,
+        "n": mean.n,
+        "random": random.mean,
+        "random std": random.std,
+        "less random": [gap.mean, gap.low, gap.high],
+    }
+
+
+def use_text(item: tuple[str, dict[str, Any]]) -> str:
+    """One use of a row's sets, in words."""
+    use, found = item
+    own = f"{100 * found['mean']:.1f} ± {100 * found['std']:.1f}"
+    return f"{use}: {own}, random {100 * found['random']:.1f} ± {100 * found['random std']:.1f}"
+
+
 def show(content: dict[str, Any], console: Console) -> None:
     """The table, on the console."""
-    shown = Table("method", "accuracy", "less random", "less dm", "steps", "seconds", "n")
+    columns = (
+        "method",
+        "accuracy",
+        "less random",
+        "less dm",
+        "in features",
+        "as learned",
+        "steps",
+        "s",
+        "n",
+    )
+    shown = Table(*columns)
     for facts in table(content):
         gaps = [
             f"{100 * gap[0]:+.1f} ({100 * gap[1]:+.1f}..{100 * gap[2]:+.1f})" if gap else "-"
@@ -157,6 +228,8 @@ def show(content: dict[str, Any], console: Console) -> None:
             facts["row"],
             f"{100 * facts['mean']:.1f} ± {100 * facts['std']:.1f}",
             *gaps,
+            f"{100 * facts['mean in features']:.1f}",
+            "\n".join(map(use_text, facts["as learned"].items())) or "-",
             str(facts["iterations"]),
             f"{facts['distilling seconds']:.0f}",
             f"{facts['sets']} x {facts['networks a set']}",
@@ -181,7 +254,7 @@ def main() -> None:
     parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="minutes; then resume later")
     arguments = parser.parse_args()
-    console, begun = Console(width=120), time.perf_counter()
+    console, begun = Console(width=160), time.perf_counter()
     data = load_data(arguments.data)
     path = RESULTS / f"{arguments.name}.json"
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
