@@ -40,5 +40,6 @@ def distilled_set(found: DistilledData) -> dict[str, Any]:
         "preprocess": found.preprocess.name,
         "augment": found.augment,
         "learning rate": found.learning_rate,
+        "use": found.recipe.describe(),
         "provenance": dataclasses.asdict(found.provenance),
     }

@@ -1,0 +1,94 @@
+"""Seconds of distilling against accuracy of kernel ridge regression: KIP at several sizes and settings.
+
+    python -m benchmarks.methods.kernel_regression DATA --name cifar10 --row "ipc=10 preprocess=zca"
+
+A row is the quick preset of ``kip`` with options, with ``ipc`` and ``preprocess`` beside them. At marks in
+between the set is kept, with the seconds that distilling alone has taken; every kept set is scored on the
+validation split, the last one once on the test split, and so are ten random selections of as many images in
+the same kernel. A row that is done is kept as long as its settings and the code it rests on are the same.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import measure
+from benchmarks.methods.equal_time import DRAWS, by_name, code, options
+from benchmarks.methods.time_to_accuracy import chart, our_side, snapshots
+from pydistill.data import DistilledData, RealData, load_data
+from pydistill.evaluate import Protocol, evaluate
+from pydistill.evaluate.statistics import summarise
+from pydistill.pictures import write_picture
+
+RESULTS = measure.ROOT / "benchmarks" / "results"
+MARKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Shares of the budget at which sets are kept."""
+OURS = ("ipc", "preprocess")
+"""Options of a row that are not the method's."""
+
+
+def scored(made: DistilledData, data: RealData, split: str, draws: int) -> dict[str, list[float]]:
+    """Accuracies of the set and of random selections, in the set's kernel."""
+    protocol = Protocol(architectures=(), random_draws=draws, whole=False, split=split)
+    report = evaluate(made, data, protocol)
+    return by_name(report, report.architectures[0])
+
+
+def run(row: str, given: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Points of one row, and what it came to."""
+    own = options(f"kip {row}")
+    chosen = " ".join(part for part in row.split() if part.partition("=")[0] not in OURS)
+    data = load_data(given.data, preprocess=own.get("preprocess", "standardise"))
+    side = our_side(data, own.get("ipc", 10), "convnet", f"kip {chosen}")
+    points = []
+    for seconds, steps, made in snapshots(side, 60 * given.minutes, MARKS):
+        values = scored(made, data, "validation", 0)["distilled"]
+        points.append({"seconds": seconds, "steps": steps, "mean": values[0], "values": values})
+        console.print(f"{row}: {seconds:.1f} s, {steps} steps, {100 * values[0]:.1f} %")
+    last = scored(made, data, "test", DRAWS)
+    random = summarise(last["random"])
+    return {
+        "points": points,
+        "test": last["distilled"][0],
+        "random": {"mean": random.mean, "std": random.std, "n": random.n},
+        "options": dict(made.provenance.config),
+    }
+
+
+def main() -> None:
+    """Run the rows that are missing, write after each, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", help="as load_data takes it")
+    parser.add_argument("--name", required=True, help="of the result")
+    parser.add_argument("--row", action="append", default=[], help='"ipc=10 option=value ..."; repeatable')
+    parser.add_argument("--minutes", type=float, default=1.0, help="of distilling, a row")
+    given = parser.parse_args()
+    console, path = Console(width=110), RESULTS / f"kernel_regression_{given.name}.json"
+    kept = json.loads(path.read_text())["rows"] if path.exists() else {}
+    found: dict[str, dict[str, Any]] = {}
+    for row in given.row:
+        settings = {"minutes": given.minutes, "code": code("kip", "convnet")}
+        if row in kept and kept[row]["settings"] == settings:
+            found[row] = kept[row]
+            continue
+        found[row] = {"settings": settings, "commit": measure.commit(), **run(row, given, console)}
+        measure.write(path, "kernel_regression", found, data=given.name)
+        write_picture(chart(found), path.with_suffix(".png"))
+    shown = Table("row", "test", "random", "steps", "seconds")
+    for row, side in found.items():
+        last, random = side["points"][-1], side["random"]
+        shown.add_row(
+            row,
+            f"{100 * side['test']:.1f}",
+            f"{100 * random['mean']:.1f} ± {100 * random['std']:.1f} ({random['n']})",
+            str(last["steps"]),
+            f"{last['seconds']:.0f}",
+        )
+    console.print(shown)
+
+
+if __name__ == "__main__":
+    main()
