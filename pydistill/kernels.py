@@ -26,7 +26,7 @@ from torch import Tensor
 from pydistill import nets, seeds
 from pydistill.data.recipe import TRAINED
 from pydistill.errors import did_you_mean
-from pydistill.layers import parse_layers
+from pydistill.layers import Layer, parse_layers
 from pydistill.ops import gram
 from pydistill.tasks.base import chunks
 
@@ -110,9 +110,12 @@ class Features(Kernel):
         return torch.cat([self._rows(images[part]) for part in chunks(len(images), _AT_ONCE)])
 
     def _rows(self, images: Tensor) -> Tensor:
-        found = [network(images).flatten(1) for network in self.networks]
-        total = len(found) * found[0].shape[1]
-        return torch.cat(found, 1) / math.sqrt(total)
+        return self.scaled([network(images).flatten(1) for network in self.networks])
+
+    @staticmethod
+    def scaled(features: Sequence[Tensor]) -> Tensor:
+        """Rows from the networks' features, (N, D) each."""
+        return torch.cat(list(features), 1) / math.sqrt(len(features) * features[0].shape[1])
 
     def between(self, x: Tensor, y: Tensor) -> Tensor:
         return x @ y.T
@@ -172,14 +175,14 @@ def layered(network: nets.Network, layers: str = "embedding") -> Callable[[Tenso
     Each layer's are scaled to its weight over its number of features, so that no layer outweighs another.
     """
     chosen = parse_layers(layers, network.names)
+    return lambda images: joined(network(images, "blocks"), chosen)
 
-    def features(images: Tensor) -> Tensor:
-        blocks = network(images, "blocks")
-        parts = [(layer.of(blocks).flatten(1), layer.weight) for layer in chosen]
-        total = sum(part.shape[1] for part, _ in parts) / len(parts)
-        return torch.cat([part * (weight * total / part.shape[1]) ** 0.5 for part, weight in parts], 1)
 
-    return features
+def joined(blocks: Sequence[Tensor], layers: Sequence[Layer]) -> Tensor:
+    """The features of :func:`layered` from the outputs of ``network(images, "blocks")``."""
+    parts = [(layer.of(blocks).flatten(1), layer.weight) for layer in layers]
+    total = sum(part.shape[1] for part, _ in parts) / len(parts)
+    return torch.cat([part * (weight * total / part.shape[1]) ** 0.5 for part, weight in parts], 1)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ TRAINED = "trained"
 """The kernel of features in networks that are trained on the set: what they are, evaluation decides."""
 
 LOSSES = ("task", "squared")
-"""``task``: the task's own loss. ``squared``: half the squared distance of outputs and targets, which then
-are values to regress, not probabilities."""
+"""``task``: the task's own loss. ``squared``: the mean squared error, of targets that are values to
+regress, not probabilities."""
 
 
 @dataclass(frozen=True)

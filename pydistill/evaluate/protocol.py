@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydistill.data.recipe import TRAINED
-from pydistill.evaluate.schedules import SCHEDULES
 from pydistill.evaluate.train import PRECISIONS
 from pydistill.kernels import parse_kernel
 from pydistill.optim import Adam, Optimiser, Sgd
+from pydistill.schedules import SCHEDULES
 
 STORED = "stored"
 """The value of :attr:`Protocol.augment` that means the distilled set's own augmentation."""

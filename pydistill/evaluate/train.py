@@ -22,8 +22,8 @@ from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import StoredViews
 from pydistill.errors import DivergenceError
 from pydistill.evaluate.samples import Samples
-from pydistill.evaluate.schedules import SCHEDULES
 from pydistill.optim import Optimiser, Rate, Sgd, Tensors
+from pydistill.schedules import SCHEDULES
 from pydistill.tasks import Task
 
 Execution = Literal["auto", "loop", "ensemble"]
@@ -40,7 +40,7 @@ class Training:
         batch_size: Images a step; a smaller set is taken whole, the last batch of an epoch may be smaller.
         optimiser: The rule that moves the parameters.
         learning_rate: The first rate, unless a lesson has its own.
-        schedule: A name of :data:`~pydistill.evaluate.schedules.SCHEDULES`.
+        schedule: A name of :data:`~pydistill.schedules.SCHEDULES`.
         precision: ``bfloat16`` computes the forward pass, and so the backward one, under autocast: weights,
             their gradients, the optimiser and the loss stay what they are. About twice as fast on
             processors that multiply bfloat16.

@@ -14,7 +14,7 @@ from pydistill.errors import DataError
 from pydistill.evaluate.samples import SplitSamples
 from pydistill.evaluate.train import Lesson as Whole
 from pydistill.evaluate.train import Training, train
-from pydistill.kernels import Features, Kernel, RandomFeatures, layered, parse_kernel
+from pydistill.kernels import Features, Kernel, RandomFeatures, joined, layered, parse_kernel
 from pydistill.layers import parse_layers
 from pydistill.method import State, option, register
 from pydistill.networks import Lesson, parse_networks
@@ -39,7 +39,15 @@ class KernelInducingPoints(KernelRidgeMatching):
     )
     summary: ClassVar[str] = "kernel ridge regression with the NTK of fully connected networks, or another"
     presets: ClassVar = {
-        "quick": {"iterations": 500, "batch_real": 1_000},
+        "quick": {
+            "iterations": 500,
+            "batch_real": 1_000,
+            "loss": "platt",
+            "learning_rate": 0.05,
+            "label_rate": 0.05,
+            "schedule": "cosine",
+            "kernel_name": "ntk:depth=2",
+        },
         "paper": {"kernel_name": "ntk:depth=3"},
     }
 
@@ -70,7 +78,15 @@ class RandomFeatureDistillation(KernelRidgeMatching):
     )
     summary: ClassVar[str] = "kernel ridge regression on features of random ConvNets"
     presets: ClassVar = {
-        "quick": {"iterations": 100, "batch_real": 512, "networks_per_step": 2, "width": 64},
+        "quick": {
+            "iterations": 100,
+            "batch_real": 512,
+            "networks_per_step": 2,
+            "width": 64,
+            "learning_rate": 0.02,
+            "label_rate": 0.02,
+            "schedule": "cosine",
+        },
         "paper": {"iterations": 100_000, "batch_real": 5_120, "learning_rate": 1e-3, "label_rate": 1e-3},
     }
 
@@ -108,13 +124,13 @@ class NeuralFeatureRegression(KernelRidgeMatching):
     )
     summary: ClassVar[str] = "kernel ridge regression on features of networks that learn from the images"
     presets: ClassVar = {
-        "quick": {"iterations": 200, "batch_real": 512},
+        "quick": {"iterations": 200, "batch_real": 512, "learning_rate": 0.02, "schedule": "cosine"},
         "paper": {"iterations": 500_000, "batch_real": 1_024, "learning_rate": 3e-4, "label_rate": 3e-4},
     }
 
     network: str = option("convnet", "network to embed in, for example convnet:width=64")
     networks: str = option(
-        "pool:size=10,longest=100,steps=1",
+        "pool:size=10,longest=100,steps=1,rate=0.05",
         "random, pool, pool:size=5,longest=100,data=real, or folder:PATH",
     )
     augment: str = option("auto", "augmentation that the pool trains with; auto: what suits the data; none")
@@ -153,7 +169,13 @@ class TeacherRegression(KernelRidgeMatching):
     citation: ClassVar[str] = "kernel ridge matching (arXiv:2011.00050) in a teacher (arXiv:1503.02531)"
     summary: ClassVar[str] = "kernel ridge regression on a trained teacher's features, to its predictions"
     presets: ClassVar = {
-        "quick": {"iterations": 200, "batch_real": 512, "teacher_steps": 500},
+        "quick": {
+            "iterations": 200,
+            "batch_real": 512,
+            "learning_rate": 0.02,
+            "schedule": "cosine",
+            "teacher_steps": 500,
+        },
         "paper": {},
     }
 
@@ -172,10 +194,17 @@ class TeacherRegression(KernelRidgeMatching):
     def kernel(self, problem: Problem, state: State, index: int) -> Kernel:
         return Features([layered(self._teacher(problem, state), self.layers)])
 
-    def wanted(self, problem: Problem, state: State, indices: Tensor, images: Tensor) -> Tensor:
+    def real(
+        self, problem: Problem, state: State, indices: Tensor, kernel: Kernel
+    ) -> tuple[Tensor, Tensor]:
         teacher = self._teacher(problem, state)
-        outputs = torch.cat([teacher(images[part]) for part in problem.chunks(len(images))])
-        return torch.softmax(outputs / self.temperature, 1) - 1 / problem.task.outputs
+        layers, rows, outputs = parse_layers(self.layers, teacher.names), [], []
+        for part in problem.chunks(len(indices)):
+            blocks = teacher(problem.images(indices[part]), "blocks")  # one pass for both
+            rows.append(Features.scaled([joined(blocks, layers)]))
+            outputs.append(teacher.classify(blocks[-1].flatten(1)))
+        said = torch.softmax(torch.cat(outputs) / self.temperature, 1)
+        return torch.cat(rows), said - 1 / problem.task.outputs
 
     def recipe(self, state: State) -> Recipe:
         loss = "squared" if self.learn_labels else "task"

@@ -24,6 +24,7 @@ from pydistill.inner import Course
 from pydistill.method import Family, Method, State, Synthetic, option, register
 from pydistill.optim import Tensors
 from pydistill.problem import Problem
+from pydistill.schedules import SCHEDULES
 from pydistill.tasks.base import chunks
 
 _SURE = 0.9
@@ -40,6 +41,7 @@ class MetaLearning(Method):
 
     iterations: int = option(10_000, "outer steps: trainings differentiated through", low=1)
     learning_rate: float = option(1e-3, "Adam's step size on the images", above=0)
+    schedule: str = option("constant", "of all step sizes over the iterations", choices=tuple(SCHEDULES))
     batch_real: int = option(1_024, "real images a step", low=1)
     inner_steps: int = option(30, "steps of a training", low=1)
     inner_batch: int | None = option(None, "synthetic images a training step; none: all", low=1)
@@ -115,14 +117,14 @@ class MetaLearning(Method):
             name: value.detach().requires_grad_() for name, value in state["learned"].items()
         }
         losses, gradients = self._gradients(problem, state, leaves, index)
-        scale = self._clipped(state, gradients)
+        scale, share = self._clipped(state, gradients), SCHEDULES[self.schedule](index, self.iterations)
         for name, gradient in gradients.items():
             rate = self.learning_rate if name == "images" or name.startswith(_WEIGHTS) else self.scalar_rate
             moved, state["optimiser"][name] = _RULE.update(
                 {name: state["learned"][name]},
                 {name: gradient * scale},
                 state["optimiser"][name],
-                rate,
+                share * rate,
             )
             state["learned"][name] = moved[name]
         return losses
@@ -295,6 +297,7 @@ class DatasetDistillation(MetaLearning):
             "inner_steps": 10,
             "batch_real": 256,
             "learning_rate": 0.02,
+            "schedule": "cosine",
             "learn_rates": "one",
         },
         "paper": {"inner_steps": 30, "learn_rates": "steps"},
@@ -326,6 +329,7 @@ class RandomTruncation(MetaLearning):
             "window": 8,
             "batch_real": 256,
             "learning_rate": 0.02,
+            "schedule": "cosine",
         },
         "paper": {"iterations": 60_000, "batch_real": 5_000},
     }

@@ -22,6 +22,7 @@ from pydistill.kernels import Kernel
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.problem import Problem
 from pydistill.ridge import regressed, solve
+from pydistill.schedules import SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class KernelRidgeMatching(Method):
         "error on the real batch: squared, or cross-entropy at a learned temperature (platt)",
         choices=("squared", "platt"),
     )
+    schedule: str = option("constant", "of both step sizes over the iterations", choices=tuple(SCHEDULES))
     batch_real: int = option(5_000, "real images a step", low=1)
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     init: str = option("real", "first images: real ones, or Gaussian noise", choices=("real", "noise"))
@@ -52,9 +54,12 @@ class KernelRidgeMatching(Method):
         """What else is remembered between steps."""
         return {}
 
-    def wanted(self, problem: Problem, state: State, indices: Tensor, images: Tensor) -> Tensor:
-        """(B, K) what real images' outputs should be."""
-        return regressed(problem.targets(indices), problem.task.outputs)
+    def real(
+        self, problem: Problem, state: State, indices: Tensor, kernel: Kernel
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of real images, and (B, K) what their outputs should be."""
+        wanted = regressed(problem.targets(indices), problem.task.outputs)
+        return kernel.rows(problem.images(indices)), wanted
 
     def advance(self, problem: Problem, state: State, index: int) -> None:
         """Called after every step."""
@@ -93,7 +98,12 @@ class KernelRidgeMatching(Method):
         }
 
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
-        rates = {"images": self.learning_rate, "labels": self.label_rate, "temperature": _TEMPERATURE_RATE}
+        share = SCHEDULES[self.schedule](index, self.iterations)
+        rates = {
+            "images": share * self.learning_rate,
+            "labels": share * self.label_rate,
+            "temperature": _TEMPERATURE_RATE,
+        }
         learned = {name: state[name].detach() for name in state["optimiser"]}
         moving = [name for name in learned if name != "labels" or self.learn_labels]
         for name in moving:
@@ -125,9 +135,7 @@ class KernelRidgeMatching(Method):
             len(problem.data.train), (self.batch_real,), generator=problem.generator("real batch", index)
         )
         with torch.no_grad():
-            real = problem.images(indices)
-            wanted = self.wanted(problem, state, indices, real)
-            real = kernel.rows(real)
+            real, wanted = self.real(problem, state, indices, kernel)
         rows = kernel.rows(decode(learned["images"], self.factor))
         labels = repeat_targets(learned["labels"], self.factor)
         weights = solve(kernel.between(rows, rows), labels, self.ridge)

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from pydistill.evaluate import PROTOCOLS, Protocol, named
-from pydistill.evaluate.schedules import SCHEDULES
 from pydistill.optim import Adam, Sgd
+from pydistill.schedules import SCHEDULES
 
 
 def test_steps_are_whole_epochs_of_the_distilled_set():

@@ -224,3 +224,16 @@ def test_images_that_are_not_finite_stop_the_run_with_words(tiny):
     state["images"][0, 0, 0, 0] = float("nan")
     with pytest.raises(DivergenceError, match="NaN or infinity"):
         method.step(problem, state, 0)
+
+
+def test_a_schedule_shrinks_the_steps(tiny):
+    method = make_method("kip", schedule="cosine", iterations=4, batch_real=20)
+    constant = make_method("kip", iterations=4, batch_real=20)
+    problem = make_problem(tiny, ipc=2)
+    moved = {}
+    for which in (method, constant):
+        state = which.start(problem)
+        before = state["images"].clone()
+        which.step(problem, state, 2)
+        moved[which.schedule] = state["images"] - before
+    torch.testing.assert_close(moved["cosine"], moved["constant"] / 2, rtol=1e-4, atol=1e-6)
