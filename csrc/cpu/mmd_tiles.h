@@ -3,26 +3,18 @@
 #pragma once
 
 #include "../common/mmd.h"
-#include "vec.h"
+#include "products.h"
 
 namespace pydistill::cpu::PD_ISA {
 namespace {
 
 using mmd::Job;
 
-// A product's accumulators, kHigh rows of two vectors, fill the registers.
-template <class A>
-constexpr int kWide = 2 * lanes<A>;
-constexpr int kHigh = PD_VECTOR_BYTES == 64 ? 12 : 6;
-
 // A tile of pairs, and the features that one pass of its products takes.
 constexpr int64_t kRows = 96, kColumns = 192, kDepth = 128;
 constexpr int64_t kSpan = 256;  // features that are averaged together: rows are read in long pieces
 constexpr int64_t kLine =
     kColumns + 16;  // from row to row of a tile: no power of two, which caches dislike
-
-PD_INLINE int64_t round_up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
-PD_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // One set of one batch entry, centred: distances stay as they are, and lose fewer digits.
 template <class A>
@@ -156,45 +148,6 @@ void prepare_rows(const View<A>& view, int64_t batch, int set, int64_t begin, in
         turns[row] = direction ? row_product(values, turned, row) : A{};
 }
 
-template <class A>
-struct Sums {
-    vec<A, lanes<A>> at[kHigh][2];
-};
-
-// sums[i] += a[i, k] b[k], over `length` of k; a's rows lie Stride apart.
-template <class A, int64_t Stride>
-PD_INLINE void multiply(const A* a, const A* b, int64_t length, Sums<A>& sums) {
-    constexpr int L = lanes<A>;
-    for (int64_t k = 0; k < length; ++k, ++a, b += kWide<A>) {
-        const auto low = load<A, L>(b), high = load<A, L>(b + L);
-#pragma GCC unroll 12
-        for (int i = 0; i < kHigh; ++i) {
-            const A value = a[i * Stride];
-            sums.at[i][0] += low * value;
-            sums.at[i][1] += high * value;
-        }
-    }
-}
-
-template <class A>
-PD_INLINE void take(Sums<A>& sums, const A* from, int64_t stride) {
-    constexpr int L = lanes<A>;
-#pragma GCC unroll 12
-    for (int i = 0; i < kHigh; ++i) {
-        sums.at[i][0] = load<A, L>(from + i * stride);
-        sums.at[i][1] = load<A, L>(from + i * stride + L);
-    }
-}
-template <class A>
-PD_INLINE void put(const Sums<A>& sums, A* to, int64_t stride) {
-    constexpr int L = lanes<A>;
-#pragma GCC unroll 12
-    for (int i = 0; i < kHigh; ++i) {
-        store<A, L>(to + i * stride, sums.at[i][0]);
-        store<A, L>(to + i * stride + L, sums.at[i][1]);
-    }
-}
-
 // Rows of a by `count` rows of b, from b's row `column` on.
 struct Extent {
     int64_t row, rows, column, count;
@@ -213,7 +166,7 @@ void products(const Copy<A>& a, const Copy<A>& b, const Extent& at, bool add, A*
                 Sums<A> sums{};
                 if (add || depth > 0) take(sums, to, kLine);
                 for (int64_t k = depth; k < least(depth + kDepth, a.depth); k += W)
-                    multiply<A, W>(a.block(k / W, at.row + i), b.column(at.column + j, k), W, sums);
+                    multiply(a.block(k / W, at.row + i), W, 1, b.column(at.column + j, k), W, W, sums);
                 put(sums, to, kLine);
             }
 }
@@ -230,7 +183,7 @@ void spread(const A* tile, const Copy<A>& b, const Extent& at, A* to, int64_t fe
             const bool whole = some == W && high == kHigh;
             Sums<A> sums{};
             if (whole) take(sums, corner, features);
-            multiply<A, kLine>(tile + i * kLine, b.block(first / W, at.column), at.count, sums);
+            multiply(tile + i * kLine, kLine, 1, b.block(first / W, at.column), W, at.count, sums);
             if (whole) {
                 put(sums, corner, features);
                 continue;
