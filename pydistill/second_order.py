@@ -8,7 +8,8 @@ each of its arguments; for cotangents hx of gx and hw of gw
     to g:  hx * w + x * hw,    (to x, to w): the backward pass of a convolution, at (g, hx, hw) in place of
     (g, x, w)
 
-with the two crossed over: x's comes from hw, w's from hx.
+with the two crossed over: x's comes from hw, w's from hx. Where :mod:`pydistill.ops.conv3x3` has kernels for
+them, on the CPU, they are run; elsewhere the vendors' libraries are.
 """
 
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from pydistill.ops.conv3x3 import conv3x3, fits
 
 _Numbers = list[int]
 
@@ -43,6 +46,8 @@ def convolution(
         plain: Tensor = torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         return plain
     numbers = (_pair(stride), _pair(padding), _pair(dilation), groups)
+    if numbers == ([1, 1], [1, 1], [1, 1], 1) and fits(input, weight):
+        return conv3x3(input, weight, bias)
     maps: Tensor = _Forward.apply(input, weight, *numbers)  # type: ignore[no-untyped-call]
     return maps if bias is None else maps + bias.view(1, -1, 1, 1)
 

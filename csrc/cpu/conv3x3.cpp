@@ -5,21 +5,30 @@
 
 namespace pydistill::cpu::conv3x3 {
 
-// Sizes are counted in floats.
+// How something is computed: in blocks that threads share out, after something is prepared or before
+// something is finished in blocks of their own. Sizes are counted in floats.
 struct Table {
-    int wide;  // outputs that belong together
+    int wide;  // outputs of a block of prepared filters
     int64_t (*prepared)(const Job&);
     int64_t (*blocks)(const Job&);
     int64_t (*scratch)(const Job&);
-    void (*prepare)(const Job&, int64_t begin, int64_t end);  // by `wide` outputs
+    void (*prepare)(const Job&, int64_t begin, int64_t end);
     void (*convolve)(const Job&, int64_t begin, int64_t end, float* scratch);
 };
 
 struct AdjointTable {
     int64_t (*sums)(const Adjoint&);
+    int64_t (*blocks)(const Adjoint&);
     int64_t (*scratch)(const Adjoint&);
-    void (*sum)(const Adjoint&, int64_t slices, int64_t begin, int64_t end, float* scratch);
-    void (*finish)(const Adjoint&, int64_t begin, int64_t end);
+    void (*sum)(const Adjoint&, int64_t begin, int64_t end, float* scratch);
+    void (*finish)(const Adjoint&, int64_t begin, int64_t end);  // by input channels
+};
+
+constexpr int64_t kChannels = 16;  // channels come in multiples of this, inputs also in fewer
+
+struct Tables {
+    Table maps, few_in, few_out;
+    AdjointTable filters, few_in_filters;
 };
 
 }  // namespace pydistill::cpu::conv3x3
@@ -28,15 +37,18 @@ struct AdjointTable {
 // ---- kernel part --------------------------------------------------------------------------------------
 #include "conv3x3_filters.h"
 #include "conv3x3_maps.h"
+#include "conv3x3_narrow.h"
 
 namespace pydistill::cpu::PD_ISA {
 
-extern const conv3x3::Table conv3x3_maps_table;
-const conv3x3::Table conv3x3_maps_table{kWide<float>,    maps_prepared,   maps_blocks,
-                                        maps_scratch,    prepare_filters, convolve_maps};
-extern const conv3x3::AdjointTable conv3x3_filters_table;
-const conv3x3::AdjointTable conv3x3_filters_table{filters_sums, filters_scratch, sum_filters,
-                                                  finish_filters};
+extern const conv3x3::Tables conv3x3_tables;
+const conv3x3::Tables conv3x3_tables{
+    {kWide<float>, maps_prepared, maps_blocks, maps_scratch, prepare_filters, convolve_maps},
+    {kWide<float>, few_in_prepared, few_in_blocks, few_in_scratch, prepare_few_in, convolve_few_in},
+    {conv3x3::kChannels, few_out_prepared, few_out_blocks, few_out_scratch, prepare_few_out,
+     convolve_few_out},
+    {filters_sums, filters_blocks, filters_scratch, sum_filters, finish_filters},
+    {few_in_sums, few_in_sum_blocks, few_in_sum_scratch, sum_few_in, finish_few_in}};
 
 }  // namespace pydistill::cpu::PD_ISA
 
@@ -50,8 +62,7 @@ const conv3x3::AdjointTable conv3x3_filters_table{filters_sums, filters_scratch,
 #include "parallel.h"
 #include "pool.h"
 
-PD_DECLARE_LEVELS(pydistill::cpu::conv3x3::Table, conv3x3_maps_table)
-PD_DECLARE_LEVELS(pydistill::cpu::conv3x3::AdjointTable, conv3x3_filters_table)
+PD_DECLARE_LEVELS(pydistill::cpu::conv3x3::Tables, conv3x3_tables)
 
 namespace pydistill::cpu {
 namespace {
@@ -59,8 +70,7 @@ namespace {
 using conv3x3::Adjoint;
 using conv3x3::Filters;
 using conv3x3::Job;
-
-constexpr int64_t kChannels = 16;  // outputs come in multiples of this, and inputs, unless there are fewer
+using conv3x3::kChannels;
 
 struct Aligned {
     void operator()(float* data) const { operator delete[](data, std::align_val_t{64}); }
@@ -92,33 +102,38 @@ void check_weight(const char* op, const Tensor& weight) {
     STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, op,
                     ": weight must be (O, I, 3, 3)");
     const int64_t out = weight.size(0), in = weight.size(1);
-    STD_TORCH_CHECK(out > 0 && in > 0 && out % kChannels == 0 && in % kChannels == 0, op,
-                    ": channels must be multiples of 16");
+    STD_TORCH_CHECK(out > 0 && out % kChannels == 0, op, ": output channels must be a multiple of 16");
+    STD_TORCH_CHECK(in > 0 && (in < kChannels || in % kChannels == 0), op,
+                    ": input channels must be fewer than 16 or a multiple of it");
 }
 
 void run(Job job) {
-    const conv3x3::Table& table = PD_TABLE(conv3x3_maps_table);
+    const conv3x3::Tables& tables = PD_TABLE(conv3x3_tables);
+    const conv3x3::Table& table = job.in < kChannels    ? tables.few_in
+                                  : job.out < kChannels ? tables.few_out
+                                                        : tables.maps;
     const auto prepared = scratch(table.prepared(job));
     job.prepared = prepared.get();
-    const int64_t columns = (job.out + table.wide - 1) / table.wide;
-    parallel(columns, job.in * table.wide * 36, [&](int64_t begin, int64_t end) { table.prepare(job, begin, end); });
-    const int64_t blocks = table.blocks(job), work = job.images * job.height * job.width * job.out / blocks;
-    parallel(blocks, work * job.in, [&](int64_t begin, int64_t end) {
+    parallel((job.out + table.wide - 1) / table.wide, 9 * job.in * table.wide,
+             [&](int64_t begin, int64_t end) { table.prepare(job, begin, end); });
+    const int64_t blocks = table.blocks(job), all = job.images * job.height * job.width;
+    parallel(blocks, all / blocks * (job.in + job.out), [&](int64_t begin, int64_t end) {
         const auto own = scratch(table.scratch(job));
         table.convolve(job, begin, end, own.get());
     });
 }
 
 void run(Adjoint job) {
-    const conv3x3::AdjointTable& table = PD_TABLE(conv3x3_filters_table);
+    const conv3x3::Tables& tables = PD_TABLE(conv3x3_tables);
+    const conv3x3::AdjointTable& table = job.in < kChannels ? tables.few_in_filters : tables.filters;
     const auto sums = scratch(table.sums(job));
     job.sums = sums.get();
-    const int64_t slices = 1;
-    parallel(6 * slices, job.images * job.height * job.width * job.in, [&](int64_t begin, int64_t end) {
-        const auto own = scratch(table.scratch(job));
-        table.sum(job, slices, begin, end, own.get());
-    });
-    parallel(job.in, job.out * 36, [&](int64_t begin, int64_t end) { table.finish(job, begin, end); });
+    parallel(table.blocks(job), job.images * job.height * job.width * (job.in + job.out),
+             [&](int64_t begin, int64_t end) {
+                 const auto own = scratch(table.scratch(job));
+                 table.sum(job, begin, end, own.get());
+             });
+    parallel(job.in, 9 * job.out, [&](int64_t begin, int64_t end) { table.finish(job, begin, end); });
 }
 
 Tensor forward(Tensor x, Tensor weight, std::optional<Tensor> bias, std::optional<Tensor> x2,
@@ -161,7 +176,7 @@ std::tuple<Tensor, Tensor> backward(Tensor grad, Tensor x, Tensor weight, bool w
     if (want_w) {
         grad_w = empty({out, in, 3, 3}, weight, order_of(weight));
         if (x.numel() > 0)
-            run(Adjoint{images, height, width, in, out, data(x), data(grad), nullptr, static_cast<float*>(grad_w.mutable_data_ptr()), grad_w.stride(0), grad_w.stride(1), grad_w.stride(2), grad_w.stride(3)});
+            run(Adjoint{images, height, width, in, out, static_cast<int64_t>(torch::stable::get_num_threads()), data(x), data(grad), nullptr, static_cast<float*>(grad_w.mutable_data_ptr()), grad_w.stride(0), grad_w.stride(1), grad_w.stride(2), grad_w.stride(3)});
         else
             torch::stable::zero_(grad_w);
     }

@@ -24,7 +24,7 @@ struct Job {
 
 // Gradient of the filters: the adjoint of the above for one pair.
 struct Adjoint {
-    int64_t images, height, width, in, out;
+    int64_t images, height, width, in, out, threads;
     const float *maps, *grad;
     float* sums;  // what the kernel adds up
     float* filters;

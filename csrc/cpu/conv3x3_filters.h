@@ -75,19 +75,25 @@ void sum_row(const Adjoint& job, int64_t low, int64_t high, float* scratch) {
                 for (int64_t in = 0; in < job.in; in += kHigh) {
                     float* const to = sums_at + j * spans.sums() + (block * spans.in + in) * W;
                     Sums<float> sums{};
-                    if (first > 0) take(sums, to, W);
                     multiply(maps + j * spans.maps(job) + in, 1, job.in,
                              grads + j * spans.grads() + block * kSpan * W, W, count, sums);
-                    put(sums, to, W);
+                    first > 0 ? add(sums, to, W) : put(sums, to, W);
                 }
     }
 }
 
+// Slices that the outputs are cut into: with more, more threads find work, and maps are transformed for each.
+PD_INLINE int64_t filters_slices(const Adjoint& job) {
+    const int64_t most = Spans(job).out / kWide<float>, wanted = round_up(job.threads, kReach) / kReach;
+    return least(most, wanted);
+}
+int64_t filters_blocks(const Adjoint& job) { return kReach * filters_slices(job); }
+
 // Items (row of positions, slice of outputs) from `begin` to `end`.
-void sum_filters(const Adjoint& job, int64_t slices, int64_t begin, int64_t end, float* scratch) {
+void sum_filters(const Adjoint& job, int64_t begin, int64_t end, float* scratch) {
     using Run = void (*)(const Adjoint&, int64_t, int64_t, float*);
     constexpr Run kRuns[kReach] = {sum_row<0>, sum_row<1>, sum_row<2>, sum_row<3>, sum_row<4>, sum_row<5>};
-    const int64_t blocks = Spans(job).out / kWide<float>;
+    const int64_t blocks = Spans(job).out / kWide<float>, slices = filters_slices(job);
     for (int64_t k = 0; k < filters_scratch(job); ++k) scratch[k] = 0;
     for (int64_t item = begin; item < end; ++item) {
         const int64_t slice = item % slices;

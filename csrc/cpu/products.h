@@ -54,5 +54,15 @@ PD_INLINE void put(const Sums<A>& sums, A* to, int64_t stride) {
     }
 }
 
+template <class A>
+PD_INLINE void add(const Sums<A>& sums, A* to, int64_t stride) {
+    constexpr int L = lanes<A>;
+#pragma GCC unroll 12
+    for (int i = 0; i < kHigh; ++i) {
+        store<A, L>(to + i * stride, load<A, L>(to + i * stride) + sums.at[i][0]);
+        store<A, L>(to + i * stride + L, load<A, L>(to + i * stride + L) + sums.at[i][1]);
+    }
+}
+
 }  // namespace
 }  // namespace pydistill::cpu::PD_ISA

@@ -64,3 +64,15 @@ def vmap_batches(overload: Any, info: Any, in_dims: tuple[Any, ...], *args: Any)
     size = info.batch_size
     unfolded = tuple(result.unflatten(0, (size, result.shape[0] // size)) for result in several)
     return (unfolded, (0,) * len(unfolded)) if isinstance(results, tuple) else (unfolded[0], 0)
+
+
+def vmap_each(overload: Any, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+    """The vmap rule of an operator that takes one of everything: once for each, and stacked."""
+    results = [
+        overload(*(arg if dim is None else arg.select(dim, at) for arg, dim in zip(args, in_dims, strict=True)))
+        for at in range(info.batch_size)
+    ]
+    if isinstance(results[0], tuple):
+        stacked = tuple(torch.stack(several) for several in zip(*results, strict=True))
+        return stacked, (0,) * len(stacked)
+    return torch.stack(results), 0
