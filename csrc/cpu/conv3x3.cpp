@@ -24,8 +24,6 @@ struct AdjointTable {
     void (*finish)(const Adjoint&, int64_t begin, int64_t end);  // by input channels
 };
 
-constexpr int64_t kChannels = 16;  // channels come in multiples of this, inputs also in fewer
-
 struct Tables {
     Table maps, few_in, few_out;
     AdjointTable filters, few_in_filters;
@@ -48,7 +46,7 @@ const conv3x3::Tables conv3x3_tables{
     {conv3x3::kChannels, few_out_prepared, few_out_blocks, few_out_scratch, prepare_few_out,
      convolve_few_out},
     {filters_sums, filters_blocks, filters_scratch, sum_filters, finish_filters},
-    {few_in_sums, few_in_sum_blocks, few_in_sum_scratch, sum_few_in, finish_few_in}};
+    {few_in_sums, few_in_chunks, few_in_sum_scratch, sum_few_in, finish_few_in}};
 
 }  // namespace pydistill::cpu::PD_ISA
 

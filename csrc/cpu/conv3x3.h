@@ -5,6 +5,8 @@
 
 namespace pydistill::cpu::conv3x3 {
 
+constexpr int64_t kChannels = 16;  // channels come in multiples of this, inputs also in fewer
+
 // Filters (out, in, 3, 3) of any strides; taps are turned about by negative ones.
 struct Filters {
     const float* first;

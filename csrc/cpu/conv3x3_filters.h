@@ -12,7 +12,7 @@ namespace {
 
 using conv3x3::Adjoint;
 
-constexpr int64_t kSpan = 48;  // tiles that are transformed at a time
+constexpr int64_t kSpan = 32;  // tiles that are transformed at a time
 
 // Where things lie. Sums: (positions, out / kWide, in, kWide). Of a span of tiles, for one row of positions:
 // (6, tiles, in), and (6, out / kWide, tiles, kWide).
@@ -48,21 +48,20 @@ void sum_row(const Adjoint& job, int64_t low, int64_t high, float* scratch) {
     for (int64_t first = 0; first < total; first += kSpan) {
         const int64_t count = least(kSpan, total - first);
         for (int64_t t = 0; t < count; ++t) {
-            const float* at[kPositions];
-            cut.pixels<kReach>(job.maps, job.in, first + t, zeros, at);
+            const float *pixels[kPositions], *outputs[kTile * kTile];
+            cut.pixels<kReach>(job.maps, job.in, first + t, zeros, pixels);
+            cut.pixels<kTile>(job.grad, job.out, first + t, zeros, outputs);
             for (int64_t channel = 0; channel < job.in; channel += L) {
                 V d[kPositions], v[kReach];
-                gather(at, channel, d);
+                gather(pixels, channel, d);
                 row_of_square<Row, kReach>(d, v, [](const V(&a)[6], V(&b)[6]) { line_of_maps(a, b); });
 #pragma GCC unroll 6
                 for (int j = 0; j < kReach; ++j)
                     store<float, L>(maps + j * spans.maps(job) + t * job.in + channel, v[j]);
             }
-            const float* grad_at[kTile * kTile];
-            cut.pixels<kTile>(job.grad, job.out, first + t, zeros, grad_at);
             for (int64_t channel = low * W; channel < least(high * W, job.out); channel += L) {
                 V g[kTile * kTile], z[kReach];
-                gather(grad_at, channel, g);
+                gather(outputs, channel, g);
                 row_of_square<Row, kTile>(g, z, [](const V(&a)[4], V(&b)[6]) { line_of_grads(a, b); });
 #pragma GCC unroll 6
                 for (int j = 0; j < kReach; ++j)

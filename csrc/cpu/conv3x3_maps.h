@@ -64,15 +64,12 @@ void prepare_filters(const Job& job, int64_t begin, int64_t end) {
 }
 
 // B^T d B of a tile, for every channel.
-PD_INLINE void transform_tile(const Job& job, const Layout& layout, int64_t pair, int64_t tile,
-                              const float* zeros, float* to) {
+PD_INLINE void transform_tile(const Job& job, const Layout& layout, const Window<kReach>& window, float* to) {
     constexpr int L = lanes<float>;
     using V = vec<float, L>;
-    const float* at[kPositions];
-    Cut(job.height, job.width).pixels<kReach>(job.maps[pair], job.in, tile, zeros, at);
     for (int64_t channel = 0; channel < job.in; channel += L, to += layout.tiles * L) {
         V d[kPositions], v[kPositions];
-        gather(at, channel, d);
+        window.read(channel, d);
         square<kReach, kReach>(d, v, [](const V(&from)[6], V(&out)[6]) { line_of_maps(from, out); });
 #pragma GCC unroll 36
         for (int k = 0; k < kPositions; ++k) store<float, L>(to + k * layout.position(), v[k]);
@@ -105,17 +102,21 @@ PD_INLINE void finish_tile(const Job& job, const Layout& layout, int64_t tile, i
 void convolve_maps(const Job& job, int64_t begin, int64_t end, float* scratch) {
     constexpr int L = lanes<float>, W = kWide<float>;
     const Layout layout(job);
-    const int64_t total = Cut(job.height, job.width).tiles(job.images);
+    const Cut cut(job.height, job.width);
+    const int64_t total = cut.tiles(job.images);
     float* const zeros = scratch;
     float* const transformed = zeros + round_up(job.in, kLine);
     float* const products = transformed + kPositions * layout.position();
     for (int64_t channel = 0; channel < job.in; ++channel) zeros[channel] = 0;
     for (int64_t block = begin; block < end; ++block) {
         const int64_t first = block * layout.tiles, count = least(layout.tiles, total - first);
-        for (int64_t pair = 0; pair < job.pairs; ++pair)
-            for (int64_t t = 0; t < count; ++t)
-                transform_tile(job, layout, pair, first + t, zeros,
-                               transformed + pair * job.in * layout.tiles + t * L);
+        for (int64_t pair = 0; pair < job.pairs; ++pair) {
+            Window<kReach> window(cut, job.maps[pair], job.in, first, zeros);
+            for (int64_t t = 0; t < count; ++t) {
+                window.next(total);
+                transform_tile(job, layout, window, transformed + pair * job.in * layout.tiles + t * L);
+            }
+        }
         for (int64_t out = 0; out < job.out; out += W) {
             const float* panel = job.prepared + out / W * kPositions * layout.panel();
             for (int k = 0; k < kPositions; ++k, panel += layout.panel())

@@ -12,6 +12,7 @@ namespace {
 using conv3x3::Adjoint;
 using conv3x3::Filters;
 using conv3x3::Job;
+using conv3x3::kChannels;
 
 // A row of pixels with a pixel of zeros on either side, and behind it room for whole products.
 PD_INLINE int64_t padded(int64_t width, int64_t channels) {
@@ -132,7 +133,12 @@ void convolve_few_out(const Job& job, int64_t begin, int64_t end, float* scratch
             }
             for (int64_t n = 0; n < panels; n += W) {
                 Sums<float> sums{};
-                multiply(from, job.in, 1, job.prepared + n * job.in, W, job.in, sums);
+                const float* panel = job.prepared + n * job.in;
+                for (int64_t in = 0; in < job.in; in += kChannels, panel += kChannels * W) {
+                    for (int64_t i = 0; i < kHigh; ++i)
+                        __builtin_prefetch(from + (kHigh + i) * job.in + in);
+                    multiply(from + in, job.in, 1, panel, W, kChannels, sums);
+                }
                 put(sums, products + n, panels);
             }
             for (int64_t i = 0; i < count; ++i)
@@ -156,51 +162,47 @@ void convolve_few_out(const Job& job, int64_t begin, int64_t end, float* scratch
 // The images are cut into chunks, the same whatever the number of threads; sums lie as (chunks,
 // out / kWide, 3 rows, 3 columns, in, kWide), the taps of a row filled up to whole products.
 
-PD_INLINE int64_t few_in_chunks(const Adjoint& job) { return least(job.images, 16); }
+int64_t few_in_chunks(const Adjoint& job) { return least(job.images, 16); }
 PD_INLINE int64_t few_in_taps(const Adjoint& job) { return round_up(3 * job.in, kHigh); }
 PD_INLINE int64_t few_in_chunk(const Adjoint& job) {
     return round_up(job.out, kWide<float>) * 3 * few_in_taps(job);
 }
 int64_t few_in_sums(const Adjoint& job) { return few_in_chunks(job) * few_in_chunk(job); }
-int64_t few_in_sum_blocks(const Adjoint& job) {
-    return few_in_chunks(job) * (round_up(job.out, kWide<float>) / kWide<float>);
-}
 int64_t few_in_sum_scratch(const Adjoint& job) {
     return 3 * padded(job.width, job.in) + job.width * kWide<float>;
 }
 
-// kWide outputs of a row of pixels from `out` on; those beyond the last are 0 already.
+// kWide outputs of a row of pixels from `out` on, filled up with zeros.
 PD_INLINE void copy_outputs(const Adjoint& job, int64_t row, int64_t out, float* to) {
     constexpr int L = lanes<float>, W = kWide<float>;
     const float* from = job.grad + row * job.width * job.out + out;
-    for (int64_t x = 0; x < job.width; ++x, from += job.out, to += W)
-        for (int64_t o = 0; o < least(W, job.out - out); o += L)
-            store<float, L>(to + o, load<float, L>(from + o));
+    for (int64_t x = 0; x < job.width; ++x, from += job.out)
+        for (int v = 0; v < W; v += L, to += L)
+            store<float, L>(to, out + v < job.out ? load<float, L>(from + v) : vec<float, L>{});
 }
 
-// Items (chunk of images, kWide outputs) from `begin` to `end`.
+// Chunks of images from `begin` to `end`.
 void sum_few_in(const Adjoint& job, int64_t begin, int64_t end, float* scratch) {
     constexpr int W = kWide<float>;
     const int64_t line = padded(job.width, job.in), taps = few_in_taps(job), chunks = few_in_chunks(job);
-    const int64_t blocks = few_in_sum_blocks(job) / chunks;
     float* const grads = scratch + 3 * line;
-    for (int64_t k = 0; k < job.width * W; ++k) grads[k] = 0;
-    for (int64_t item = begin; item < end; ++item) {
-        const int64_t chunk = item / blocks, out = item % blocks * W;
-        float* const to = job.sums + item * 3 * taps * W;
-        for (int64_t k = 0; k < 3 * taps * W; ++k) to[k] = 0;
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+        float* const chunk_sums = job.sums + chunk * few_in_chunk(job);
+        for (int64_t k = 0; k < few_in_chunk(job); ++k) chunk_sums[k] = 0;
         const int64_t first = chunk * job.images / chunks, last = (chunk + 1) * job.images / chunks;
         for (int64_t row = first * job.height; row < last * job.height; ++row) {
-            copy_outputs(job, row, out, grads);
-            for (int64_t k = 0; k < 3; ++k) {
-                float* const pixels = scratch + k * line;
-                copy_row(job.maps + row / job.height * job.height * job.width * job.in,
-                         row % job.height + k - 1, job.height, job.width, job.in, pixels);
-                for (int64_t tap = 0; tap < taps; tap += kHigh) {
-                    Sums<float> sums{};
-                    multiply(pixels + tap, 1, job.in, grads, W, job.width, sums);
-                    add(sums, to + (k * taps + tap) * W, W);
-                }
+            const float* const image = job.maps + row / job.height * job.height * job.width * job.in;
+            for (int64_t k = 0; k < 3; ++k)
+                copy_row(image, row % job.height + k - 1, job.height, job.width, job.in,
+                         scratch + k * line);
+            for (int64_t out = 0; out < job.out; out += W) {
+                copy_outputs(job, row, out, grads);
+                for (int64_t k = 0; k < 3; ++k)
+                    for (int64_t tap = 0; tap < taps; tap += kHigh) {
+                        Sums<float> sums{};
+                        multiply(scratch + k * line + tap, 1, job.in, grads, W, job.width, sums);
+                        add(sums, chunk_sums + ((out / W * 3 + k) * taps + tap) * W, W);
+                    }
             }
         }
     }

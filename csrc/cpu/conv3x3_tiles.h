@@ -151,5 +151,37 @@ PD_INLINE void gather(const float* const (&at)[Count], int64_t channel,
     for (int k = 0; k < Count; ++k) to[k] = load<float, lanes<float>>(at[k] + channel);
 }
 
+// The pixels of one tile after the other: while those of one are read, those of the next are fetched.
+template <int Size>
+class Window {
+  public:
+    PD_INLINE Window(const Cut& cut, const float* maps, int64_t channels, int64_t tile, const float* zeros)
+        : cut_(cut), maps_(maps), channels_(channels), tile_(tile), zeros_(zeros) {
+        cut_.template pixels<Size>(maps_, channels_, tile_, zeros_, at_[1]);
+    }
+
+    // Goes on to the next tile, or to the first; there are `total`.
+    PD_INLINE void next(int64_t total) {
+        for (int k = 0; k < Size * Size; ++k) at_[0][k] = at_[1][k];
+        if (++tile_ < total) cut_.template pixels<Size>(maps_, channels_, tile_, zeros_, at_[1]);
+    }
+
+    PD_INLINE void read(int64_t channel, vec<float, lanes<float>> (&to)[Size * Size]) const {
+#pragma GCC unroll 36
+        for (int k = 0; k < Size * Size; ++k) {
+            to[k] = load<float, lanes<float>>(at_[0][k] + channel);
+            __builtin_prefetch(at_[1][k] + channel);
+        }
+    }
+
+  private:
+    const Cut cut_;
+    const float* const maps_;
+    const int64_t channels_;
+    int64_t tile_;
+    const float* const zeros_;
+    const float* at_[2][Size * Size];
+};
+
 }  // namespace
 }  // namespace pydistill::cpu::PD_ISA
