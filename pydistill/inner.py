@@ -18,7 +18,6 @@ With s_0 the first state, s_(t+1) = f_t(s_t, u) a step under what is learned, u,
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -326,7 +325,7 @@ class Course:
             for name, value in state["parameters"].items()
         }
         buffers = {name: value.detach().clone() for name, value in state["buffers"].items()}
-        with torch.enable_grad(), second_order() if tracked else nullcontext():
+        with torch.enable_grad(), second_order(twice=tracked):
             images, targets = self._batch(index, learned)
             losses = self._losses(parameters, buffers, images, targets)
             gradients = torch.autograd.grad(losses.sum(), list(parameters.values()), create_graph=tracked)

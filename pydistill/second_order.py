@@ -24,11 +24,20 @@ _Numbers = list[int]
 
 
 class second_order(TorchFunctionMode):  # noqa: N801 (used as a context, like torch.no_grad)
-    """Within it ``torch.conv2d`` is :func:`convolution`; networks need no change."""
+    """Within it ``torch.conv2d`` is :func:`convolution`; networks need no change.
+
+    Args:
+        twice: Whether second derivatives are wanted. Without them the only gain is from kernels that are
+            faster than torch's, and where there are none nothing changes.
+    """
+
+    def __init__(self, twice: bool = True) -> None:
+        super().__init__()
+        self.twice = twice
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.conv2d:
-            return convolution(*args, **(kwargs or {}))
+            return convolution(*args, **(kwargs or {}), twice=self.twice)
         return func(*args, **(kwargs or {}))
 
 
@@ -40,14 +49,17 @@ def convolution(
     padding: int | str | tuple[int, ...] = 0,
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
+    *,
+    twice: bool = True,
 ) -> Tensor:
-    """As ``torch.conv2d``, twice differentiable."""
-    if isinstance(padding, str) or input.ndim != 4 or _mapped(input) or _mapped(weight):
-        plain: Tensor = torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-        return plain
-    numbers = (_pair(stride), _pair(padding), _pair(dilation), groups)
+    """As ``torch.conv2d``; where ``twice``, the second derivative is cheap with every kind of filter."""
+    special = isinstance(padding, str) or input.ndim != 4 or _mapped(input) or _mapped(weight)
+    numbers = () if special else (_pair(stride), _pair(padding), _pair(dilation), groups)
     if numbers == ([1, 1], [1, 1], [1, 1], 1) and fits(input, weight):
         return conv3x3(input, weight, bias)
+    if special or not twice:
+        plain: Tensor = torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        return plain
     maps: Tensor = _Forward.apply(input, weight, *numbers)  # type: ignore[no-untyped-call]
     return maps if bias is None else maps + bias.view(1, -1, 1, 1)
 
