@@ -139,7 +139,9 @@ Tensor forward(Tensor x, Tensor weight, std::optional<Tensor> bias, std::optiona
     const char* op = "conv3x3";
     check_weight(op, weight);
     x = maps_of(op, x, x, weight.size(1));
-    Job job{x.size(0), x.size(2), x.size(3), weight.size(1), weight.size(0), 1, {data(x)}, {filters_of(weight)}, nullptr, nullptr, nullptr};
+    Job job{x.size(0),      x.size(2), x.size(3), weight.size(1),
+            weight.size(0), 1,         {data(x)}, {filters_of(weight)},
+            nullptr,        nullptr,   nullptr};
     if (bias) {
         expect_like(op, "bias", *bias, x, {job.out});
         bias = dense(*bias);
@@ -168,13 +170,26 @@ std::tuple<Tensor, Tensor> backward(Tensor grad, Tensor x, Tensor weight, bool w
     Tensor grad_x = empty({0}, x), grad_w = empty({0}, x);
     if (want_x) {
         grad_x = output({images, in, height, width}, x, Order::nhwc);
-        Job job{images, height, width, out, in, 1, {data(grad)}, {turned(weight)}, nullptr, nullptr, static_cast<float*>(grad_x.mutable_data_ptr())};
+        Job job{images,
+                height,
+                width,
+                out,
+                in,
+                1,
+                {data(grad)},
+                {turned(weight)},
+                nullptr,
+                nullptr,
+                static_cast<float*>(grad_x.mutable_data_ptr())};
         if (grad_x.numel() > 0) run(job);
     }
     if (want_w) {
         grad_w = empty({out, in, 3, 3}, weight, order_of(weight));
         if (x.numel() > 0)
-            run(Adjoint{images, height, width, in, out, static_cast<int64_t>(torch::stable::get_num_threads()), data(x), data(grad), nullptr, static_cast<float*>(grad_w.mutable_data_ptr()), grad_w.stride(0), grad_w.stride(1), grad_w.stride(2), grad_w.stride(3)});
+            run(Adjoint{images, height, width, in, out,
+                        static_cast<int64_t>(torch::stable::get_num_threads()), data(x), data(grad),
+                        nullptr, static_cast<float*>(grad_w.mutable_data_ptr()), grad_w.stride(0),
+                        grad_w.stride(1), grad_w.stride(2), grad_w.stride(3)});
         else
             torch::stable::zero_(grad_w);
     }

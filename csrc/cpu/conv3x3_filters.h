@@ -1,8 +1,9 @@
 // Gradient of the filters by the adjoint of Winograd's convolution: G^T [sum over tiles of
 // (B^T d B) (.) (A g A^T)] G. Kernel part (see isa.h).
 //
-// A thread takes one of the six rows of positions, and some of the outputs, over all tiles: its sums stay in
-// the second cache and no two threads add to the same, so that the order of sums is always that of the tiles.
+// A thread takes one of the six rows of positions, and some of the outputs, over all tiles: its sums stay
+// in the second cache and no two threads add to the same, so that the order of sums is always that of the
+// tiles.
 #pragma once
 
 #include "conv3x3_tiles.h"
@@ -14,8 +15,8 @@ using conv3x3::Adjoint;
 
 constexpr int64_t kSpan = 32;  // tiles that are transformed at a time
 
-// Where things lie. Sums: (positions, out / kWide, in, kWide). Of a span of tiles, for one row of positions:
-// (6, tiles, in), and (6, out / kWide, tiles, kWide).
+// Where things lie. Sums: (positions, out / kWide, in, kWide). Of a span of tiles, for one row of
+// positions: (6, tiles, in), and (6, out / kWide, tiles, kWide).
 struct Spans {
     int64_t in, out;
 
@@ -65,8 +66,8 @@ void sum_row(const Adjoint& job, int64_t low, int64_t high, float* scratch) {
                 row_of_square<Row, kTile>(g, z, [](const V(&a)[4], V(&b)[6]) { line_of_grads(a, b); });
 #pragma GCC unroll 6
                 for (int j = 0; j < kReach; ++j)
-                    store<float, L>(
-                        grads + j * spans.grads() + (channel / W * kSpan + t) * W + channel % W, z[j]);
+                    store<float, L>(grads + j * spans.grads() + (channel / W * kSpan + t) * W + channel % W,
+                                    z[j]);
             }
         }
         for (int j = 0; j < kReach; ++j)
@@ -81,7 +82,8 @@ void sum_row(const Adjoint& job, int64_t low, int64_t high, float* scratch) {
     }
 }
 
-// Slices that the outputs are cut into: with more, more threads find work, and maps are transformed for each.
+// Slices that the outputs are cut into: with more, more threads find work, and maps are transformed for
+// each.
 PD_INLINE int64_t filters_slices(const Adjoint& job) {
     const int64_t most = Spans(job).out / kWide<float>, wanted = round_up(job.threads, kReach) / kReach;
     return least(most, wanted);
@@ -114,8 +116,8 @@ void finish_filters(const Adjoint& job, int64_t begin, int64_t end) {
             square<kReach, 3>(s, taps, [](const V(&a)[6], V(&b)[3]) { line_of_sums(a, b); });
             for (int tap = 0; tap < 9; ++tap)
                 for (int l = 0; l < L; ++l)
-                    job.filters[(out + l) * job.filter_out + in * job.filter_in +
-                                tap / 3 * job.filter_row + tap % 3 * job.filter_column] = taps[tap][l];
+                    job.filters[(out + l) * job.filter_out + in * job.filter_in + tap / 3 * job.filter_row +
+                                tap % 3 * job.filter_column] = taps[tap][l];
         }
 }
 

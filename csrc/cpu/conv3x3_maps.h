@@ -64,7 +64,8 @@ void prepare_filters(const Job& job, int64_t begin, int64_t end) {
 }
 
 // B^T d B of a tile, for every channel.
-PD_INLINE void transform_tile(const Job& job, const Layout& layout, const Window<kReach>& window, float* to) {
+PD_INLINE void transform_tile(const Job& job, const Layout& layout, const Window<kReach>& window,
+                              float* to) {
     constexpr int L = lanes<float>;
     using V = vec<float, L>;
     for (int64_t channel = 0; channel < job.in; channel += L, to += layout.tiles * L) {

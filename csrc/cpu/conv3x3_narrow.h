@@ -33,9 +33,7 @@ PD_INLINE void copy_row(const float* image, int64_t row, int64_t height, int64_t
 
 int64_t few_in_prepared(const Job& job) { return round_up(job.out, kWide<float>) * job.pairs * 9 * job.in; }
 int64_t few_in_blocks(const Job& job) { return job.images * job.height; }
-int64_t few_in_scratch(const Job& job) {
-    return 6 * padded(job.width, job.in) + kHigh * kWide<float>;
-}
+int64_t few_in_scratch(const Job& job) { return 6 * padded(job.width, job.in) + kHigh * kWide<float>; }
 
 void prepare_few_in(const Job& job, int64_t begin, int64_t end) {
     constexpr int W = kWide<float>;
@@ -46,9 +44,10 @@ void prepare_few_in(const Job& job, int64_t begin, int64_t end) {
             for (int64_t tap = 0; tap < 9; ++tap)
                 for (int64_t in = 0; in < job.in; ++in)
                     for (int64_t out = block * W; out < (block + 1) * W; ++out)
-                        *to++ = out < job.out ? f.first[out * f.out + in * f.in + tap / 3 * f.row +
-                                                        tap % 3 * f.column]
-                                              : 0;
+                        *to++ =
+                            out < job.out
+                                ? f.first[out * f.out + in * f.in + tap / 3 * f.row + tap % 3 * f.column]
+                                : 0;
         }
     }
 }
@@ -78,8 +77,7 @@ void convolve_few_in(const Job& job, int64_t begin, int64_t end, float* scratch)
             Sums<float> bias{};
             if (job.bias)
                 for (int v = 0; v < 2 && out + v * L < job.out; ++v)
-                    for (int i = 0; i < kHigh; ++i)
-                        bias.at[i][v] = load<float, L>(job.bias + out + v * L);
+                    for (int i = 0; i < kHigh; ++i) bias.at[i][v] = load<float, L>(job.bias + out + v * L);
             for (int64_t x = 0; x < job.width; x += kHigh) {
                 Sums<float> sums = bias;
                 const float* panel = job.prepared + out * job.pairs * 3 * taps;

@@ -120,7 +120,9 @@ struct Cut {
     int64_t height, width, down, across;
 
     Cut(int64_t height_, int64_t width_)
-        : height(height_), width(width_), down(round_up(height_, kTile) / kTile),
+        : height(height_),
+          width(width_),
+          down(round_up(height_, kTile) / kTile),
           across(round_up(width_, kTile) / kTile) {}
 
     PD_INLINE int64_t tiles(int64_t images) const { return images * down * across; }

@@ -69,7 +69,9 @@ def vmap_batches(overload: Any, info: Any, in_dims: tuple[Any, ...], *args: Any)
 def vmap_each(overload: Any, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
     """The vmap rule of an operator that takes one of everything: once for each, and stacked."""
     results = [
-        overload(*(arg if dim is None else arg.select(dim, at) for arg, dim in zip(args, in_dims, strict=True)))
+        overload(
+            *(arg if dim is None else arg.select(dim, at) for arg, dim in zip(args, in_dims, strict=True))
+        )
         for at in range(info.batch_size)
     ]
     if isinstance(results[0], tuple):

@@ -98,9 +98,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     if x.ndim != 4 or x.shape[1] < 1:
         raise ValueError(f"conv3x3: x must be (R, I, H, W) with I at least 1, found shape {tuple(x.shape)}")
     if x.shape[2] < 1 or x.shape[3] < 1:
-        raise ValueError(
-            f"conv3x3: height and width must be at least 1, found shape {tuple(x.shape)}"
-        )
+        raise ValueError(f"conv3x3: height and width must be at least 1, found shape {tuple(x.shape)}")
     if weight.ndim != 4 or weight.shape[0] < 1 or weight.shape[1:] != (x.shape[1], 3, 3):
         raise ValueError(
             f"conv3x3: weight must be (O, {x.shape[1]}, 3, 3) as x has {x.shape[1]} channels, "
