@@ -5,11 +5,11 @@ as the map, for which the vendors' libraries have no fast path on a CPU. The sam
 convolutions of the ordinary kinds. With y = x * w, its backward pass (g, x, w) -> (gx, gw) is linear in
 each of its arguments; for cotangents hx of gx and hw of gw
 
-    to g:  hx * w + x * hw,    (to x, to w): the backward pass of a convolution, at (g, hx, hw) in place of
-    (g, x, w)
+    to g:            hx * w + x * hw
+    (to x, to w):    the backward pass of a convolution, at (g, hx, hw) in place of (g, x, w)
 
-with the two crossed over: x's comes from hw, w's from hx. Where :mod:`pydistill.ops.conv3x3` has kernels for
-them, on the CPU, they are run; elsewhere the vendors' libraries are.
+with the two crossed over: x's comes from hw, w's from hx. Where :mod:`pydistill.ops.conv3x3` has kernels
+for them, on the CPU, they are run; elsewhere the vendors' libraries are.
 """
 
 from typing import Any
@@ -53,13 +53,13 @@ def convolution(
     twice: bool = True,
 ) -> Tensor:
     """As ``torch.conv2d``; where ``twice``, the second derivative is cheap with every kind of filter."""
-    special = isinstance(padding, str) or input.ndim != 4 or _mapped(input) or _mapped(weight)
-    numbers = () if special else (_pair(stride), _pair(padding), _pair(dilation), groups)
+    if isinstance(padding, str) or input.ndim != 4 or _mapped(input) or _mapped(weight):
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    numbers = (_pair(stride), _pair(padding), _pair(dilation), groups)
     if numbers == ([1, 1], [1, 1], [1, 1], 1) and fits(input, weight):
         return conv3x3(input, weight, bias)
-    if special or not twice:
-        plain: Tensor = torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-        return plain
+    if not twice:
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     maps: Tensor = _Forward.apply(input, weight, *numbers)  # type: ignore[no-untyped-call]
     return maps if bias is None else maps + bias.view(1, -1, 1, 1)
 

@@ -3,11 +3,12 @@
     y = x * weight + bias,    stride 1, padding 1, dilation 1, one group
 
 by Winograd's F(4x4, 3x3): 36 multiplications for 16 outputs instead of 144, at points chosen for small
-rounding errors (``csrc/cpu/conv3x3_tiles.h``). Both gradients are kernels of the same kind, and so are those
-of the gradients: the backward pass (grad, x, w) -> (gx, gw) is linear in each of its arguments, and for
-cotangents hx and hw
+rounding errors (``csrc/cpu/conv3x3_tiles.h``). Both gradients are kernels of the same kind, and so are
+those of the gradients: the backward pass (grad, x, w) -> (gx, gw) is linear in each of its arguments, and
+for cotangents hx and hw
 
-    to grad:  hx * w + x * hw,    (to x, to w): the backward pass at (grad, hx, hw), crossed over,
+    to grad:         hx * w + x * hw
+    (to x, to w):    the backward pass at (grad, hx, hw), crossed over
 
 the first as one kernel that adds both before it transforms back. Any order of derivatives is thus the same
 two operators. Fewer than 16 input channels are convolved directly.
@@ -106,7 +107,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(
-            f"conv3x3: bias must be ({weight.shape[0]},), one for each filter, found shape {tuple(bias.shape)}"
+            f"conv3x3: bias must be ({weight.shape[0]},), one for each filter, "
+            f"found shape {tuple(bias.shape)}"
         )
 
 
@@ -140,9 +142,24 @@ def _backward_of_forward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     x, weight, other, other_weight = ctx.saved_tensors
     wanted = ctx.needs_input_grad
     to_bias = grad.sum((0, 2, 3)) if wanted[2] else None
-    to_x, to_weight = _gradients(grad, x, weight, wanted[0], wanted[1])
+    to_x, to_weight = _gradients(grad, x, weight, _asked_for(ctx, 0), wanted[1])
     to_other, to_other_weight = _gradients(grad, other, other_weight, wanted[3], wanted[4])
     return to_x, to_weight, to_bias, to_other, to_other_weight
+
+
+def _asked_for(ctx: Any, at: int) -> bool:
+    """Whether the gradient of a tensor argument goes anywhere.
+
+    ``needs_input_grad`` only tells that the argument requires one: of learned images, also where gradients
+    of parameters alone are taken.
+    """
+    if not ctx.needs_input_grad[at]:
+        return False
+    try:
+        asked: bool = torch._C._will_engine_execute_node(ctx.next_functions[at][0])
+    except RuntimeError:  # of a leaf whose gradient is returned, torch does not say
+        return True
+    return asked
 
 
 def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

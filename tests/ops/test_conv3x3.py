@@ -168,6 +168,26 @@ def test_second_derivatives_through_one_of_the_gradients(second):
         assert_close(found, true, 1e-5)
 
 
+@pytest.mark.cpu_only
+@pytest.mark.parametrize("leaf", [True, False])
+def test_gradients_that_nobody_asked_for_are_not_computed(leaf, monkeypatch):
+    module = importlib.import_module("pydistill.ops.conv3x3")
+    made, gradients = [], module._gradients
+
+    def recorded(*args):
+        made.append(args[3:])
+        return gradients(*args)
+
+    monkeypatch.setattr(module, "_gradients", recorded)
+    images, weight, *_ = (t.requires_grad_() for t in inputs(FITTING))
+    x = images if leaf else 2 * images
+    y = conv3x3(x, weight).square().sum()
+    torch.autograd.grad(y, weight, retain_graph=True)
+    torch.autograd.grad(y, (images, weight), retain_graph=True)
+    y.backward()
+    assert made[::2] == [(False, True), (True, True), (True, True)]
+
+
 def test_third_derivatives():
     def third(function, dtype):
         x, weight, *_ = (t.requires_grad_() for t in inputs(FITTING, dtype))
