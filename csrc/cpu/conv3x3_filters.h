@@ -13,61 +13,100 @@ namespace {
 
 using conv3x3::Adjoint;
 
-constexpr int64_t kSpan = 32;  // tiles that are transformed at a time
-
-// Where things lie. Sums: (positions, out / kWide, in, kWide). Of a span of tiles, for one row of
-// positions: (6, tiles, in), and (6, out / kWide, tiles, kWide).
+// Where things lie. Sums: (positions, out / kWide, in, kWide). Of a span, some rows of tiles, for one row of
+// positions: (6, tiles, in), and (6, out / kWide, tiles, kWide). Of one row of tiles, its rows of pixels as
+// one: (width, in) with zeros on either side, and (width, out) with zeros behind.
 struct Spans {
-    int64_t in, out;
+    Cut cut;
+    int64_t in, out, rows, tiles, width;
 
     explicit Spans(const Adjoint& job)
-        : in(round_up(job.in, kHigh)), out(round_up(job.out, kWide<float>)) {}
+        : cut(job.height, job.width),
+          in(round_up(job.in, kHigh)),
+          out(round_up(job.out, kWide<float>)),
+          rows(cut.across < 32 ? 32 / cut.across : 1),
+          tiles(rows * cut.across),
+          width(kTile * cut.across) {}
 
     PD_INLINE int64_t sums() const { return in * out; }
-    PD_INLINE int64_t maps(const Adjoint& job) const { return kSpan * job.in + 16; }
-    PD_INLINE int64_t grads() const { return kSpan * out + 16; }
+    PD_INLINE int64_t maps(const Adjoint& job) const { return tiles * job.in + 16; }
+    PD_INLINE int64_t grads() const { return tiles * out + 16; }
+    PD_INLINE int64_t map_line(const Adjoint& job) const { return (width + 2) * job.in; }
+    PD_INLINE int64_t grad_line(const Adjoint& job) const { return width * job.out; }
+    PD_INLINE int64_t zeros(const Adjoint& job) const {
+        return job.width * (job.in > job.out ? job.in : job.out);
+    }
 };
 
 int64_t filters_sums(const Adjoint& job) { return kPositions * Spans(job).sums(); }
 int64_t filters_scratch(const Adjoint& job) {
     const Spans spans(job);
-    return round_up(job.in > job.out ? job.in : job.out, 16) + kReach * (spans.maps(job) + spans.grads());
+    return spans.zeros(job) + spans.map_line(job) + spans.grad_line(job) +
+           kReach * (spans.maps(job) + spans.grads());
 }
 
-// Rows of positions from `begin` to `end`, for outputs in blocks `low` to `high` of kWide.
+// Row `Row` of a line's transform, over the Size rows of pixels from `top` on: `count` numbers a row.
+template <int Row, int Size, class Line>
+PD_INLINE void mix_rows(const float* image, int64_t top, int64_t height, const float* zeros, int64_t count,
+                        float* to, const Line& transform) {
+    constexpr int L = lanes<float>;
+    const float* rows[Size];
+    for (int i = 0; i < Size; ++i)
+        rows[i] = top + i >= 0 && top + i < height ? image + (top + i) * count : zeros;
+    for (int64_t k = 0; k < count; k += L) {
+        vec<float, L> before[Size], after[kReach];
+#pragma GCC unroll 6
+        for (int i = 0; i < Size; ++i) before[i] = load<float, L>(rows[i] + k);
+        transform(before, after);
+        store<float, L>(to + k, after[Row]);
+    }
+}
+
+// A line's transform of the Size pixels from `from` on.
+template <int Size, class Line>
+PD_INLINE void mix_columns(const float* from, int64_t channels, float* to, int64_t position,
+                           const Line& transform) {
+    constexpr int L = lanes<float>;
+    vec<float, L> before[Size], after[kReach];
+#pragma GCC unroll 6
+    for (int j = 0; j < Size; ++j) before[j] = load<float, L>(from + j * channels);
+    transform(before, after);
+#pragma GCC unroll 6
+    for (int j = 0; j < kReach; ++j) store<float, L>(to + j * position, after[j]);
+}
+
+// One row of positions, for outputs in blocks `low` to `high` of kWide.
 template <int Row>
 void sum_row(const Adjoint& job, int64_t low, int64_t high, float* scratch) {
     constexpr int L = lanes<float>, W = kWide<float>;
-    using V = vec<float, L>;
+    const auto of_maps = [](const auto& from, auto& to) { line_of_maps(from, to); };
+    const auto of_grads = [](const auto& from, auto& to) { line_of_grads(from, to); };
     const Spans spans(job);
-    const Cut cut(job.height, job.width);
-    const int64_t total = cut.tiles(job.images);
+    const Cut& cut = spans.cut;
+    const int64_t total = job.images * cut.down;
+    const int64_t map_row = job.width * job.in, grad_row = job.width * job.out;
     float* const zeros = scratch;
-    float* const maps = zeros + round_up(job.in > job.out ? job.in : job.out, 16);
+    float* const map_line = zeros + spans.zeros(job);
+    float* const grad_line = map_line + spans.map_line(job);
+    float* const maps = grad_line + spans.grad_line(job);
     float* const grads = maps + kReach * spans.maps(job);
     float* const sums_at = job.sums + Row * kReach * spans.sums();
-    for (int64_t first = 0; first < total; first += kSpan) {
-        const int64_t count = least(kSpan, total - first);
-        for (int64_t t = 0; t < count; ++t) {
-            const float *pixels[kPositions], *outputs[kTile * kTile];
-            cut.pixels<kReach>(job.maps, job.in, first + t, zeros, pixels);
-            cut.pixels<kTile>(job.grad, job.out, first + t, zeros, outputs);
-            for (int64_t channel = 0; channel < job.in; channel += L) {
-                V d[kPositions], v[kReach];
-                gather(pixels, channel, d);
-                row_of_square<Row, kReach>(d, v, [](const V(&a)[6], V(&b)[6]) { line_of_maps(a, b); });
-#pragma GCC unroll 6
-                for (int j = 0; j < kReach; ++j)
-                    store<float, L>(maps + j * spans.maps(job) + t * job.in + channel, v[j]);
-            }
-            for (int64_t channel = low * W; channel < least(high * W, job.out); channel += L) {
-                V g[kTile * kTile], z[kReach];
-                gather(outputs, channel, g);
-                row_of_square<Row, kTile>(g, z, [](const V(&a)[4], V(&b)[6]) { line_of_grads(a, b); });
-#pragma GCC unroll 6
-                for (int j = 0; j < kReach; ++j)
-                    store<float, L>(grads + j * spans.grads() + (channel / W * kSpan + t) * W + channel % W,
-                                    z[j]);
+    for (int64_t first = 0; first < total; first += spans.rows) {
+        const int64_t count = least(spans.rows, total - first) * cut.across;
+        for (int64_t t = 0; t < count; t += cut.across) {
+            const int64_t row = first + t / cut.across, image = row / cut.down, top = row % cut.down * kTile;
+            mix_rows<Row, kReach>(job.maps + image * job.height * map_row, top - 1, job.height, zeros,
+                                  map_row, map_line + job.in, of_maps);
+            mix_rows<Row, kTile>(job.grad + image * job.height * grad_row, top, job.height, zeros, grad_row,
+                                 grad_line, of_grads);
+            for (int64_t x = 0; x < cut.across; ++x) {
+                for (int64_t channel = 0; channel < job.in; channel += L)
+                    mix_columns<kReach>(map_line + x * kTile * job.in + channel, job.in,
+                                        maps + (t + x) * job.in + channel, spans.maps(job), of_maps);
+                for (int64_t channel = low * W; channel < least(high * W, job.out); channel += L)
+                    mix_columns<kTile>(grad_line + x * kTile * job.out + channel, job.out,
+                                       grads + (channel / W * spans.tiles + t + x) * W + channel % W,
+                                       spans.grads(), of_grads);
             }
         }
         for (int j = 0; j < kReach; ++j)
@@ -76,7 +115,7 @@ void sum_row(const Adjoint& job, int64_t low, int64_t high, float* scratch) {
                     float* const to = sums_at + j * spans.sums() + (block * spans.in + in) * W;
                     Sums<float> sums{};
                     multiply(maps + j * spans.maps(job) + in, 1, job.in,
-                             grads + j * spans.grads() + block * kSpan * W, W, count, sums);
+                             grads + j * spans.grads() + block * spans.tiles * W, W, count, sums);
                     first > 0 ? add(sums, to, W) : put(sums, to, W);
                 }
     }

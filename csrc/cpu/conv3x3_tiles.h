@@ -100,21 +100,6 @@ PD_INLINE void square(const V (&from)[From * From], V (&to)[To * To], const Line
     }
 }
 
-// Row `Row` of the transformed square alone.
-template <int Row, int From, class V, class Line>
-PD_INLINE void row_of_square(const V (&from)[From * From], V (&to)[kReach], const Line& line) {
-    V half[From];
-#pragma GCC unroll 6
-    for (int j = 0; j < From; ++j) {
-        V before[From], after[kReach];
-#pragma GCC unroll 6
-        for (int i = 0; i < From; ++i) before[i] = from[i * From + j];
-        line(before, after);
-        half[j] = after[Row];
-    }
-    line(half, to);
-}
-
 // How maps are cut into tiles; all tiles of all images are counted in a row.
 struct Cut {
     int64_t height, width, down, across;
@@ -145,13 +130,6 @@ struct Cut {
             }
     }
 };
-
-template <int Count>
-PD_INLINE void gather(const float* const (&at)[Count], int64_t channel,
-                      vec<float, lanes<float>> (&to)[Count]) {
-#pragma GCC unroll 36
-    for (int k = 0; k < Count; ++k) to[k] = load<float, lanes<float>>(at[k] + channel);
-}
 
 // The pixels of one tile after the other: while those of one are read, those of the next are fetched.
 template <int Size>
