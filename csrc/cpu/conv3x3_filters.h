@@ -13,9 +13,9 @@ namespace {
 
 using conv3x3::Adjoint;
 
-// Where things lie. Sums: (positions, out / kWide, in, kWide). Of a span, some rows of tiles, for one row of
-// positions: (6, tiles, in), and (6, out / kWide, tiles, kWide). Of one row of tiles, its rows of pixels as
-// one: (width, in) with zeros on either side, and (width, out) with zeros behind.
+// Where things lie. Sums: (positions, out / kWide, in, kWide). Of a span, some rows of tiles, for one row
+// of positions: (6, tiles, in), and (6, out / kWide, tiles, kWide). Of one row of tiles, its rows of pixels
+// as one: (width, in) with zeros on either side, and (width, out) with zeros behind.
 struct Spans {
     Cut cut;
     int64_t in, out, rows, tiles, width;
@@ -94,7 +94,8 @@ void sum_row(const Adjoint& job, int64_t low, int64_t high, float* scratch) {
     for (int64_t first = 0; first < total; first += spans.rows) {
         const int64_t count = least(spans.rows, total - first) * cut.across;
         for (int64_t t = 0; t < count; t += cut.across) {
-            const int64_t row = first + t / cut.across, image = row / cut.down, top = row % cut.down * kTile;
+            const int64_t row = first + t / cut.across, image = row / cut.down,
+                          top = row % cut.down * kTile;
             mix_rows<Row, kReach>(job.maps + image * job.height * map_row, top - 1, job.height, zeros,
                                   map_row, map_line + job.in, of_maps);
             mix_rows<Row, kTile>(job.grad + image * job.height * grad_row, top, job.height, zeros, grad_row,

@@ -167,16 +167,17 @@ PD_INLINE int64_t few_in_chunk(const Adjoint& job) {
 }
 int64_t few_in_sums(const Adjoint& job) { return few_in_chunks(job) * few_in_chunk(job); }
 int64_t few_in_sum_scratch(const Adjoint& job) {
-    return 3 * padded(job.width, job.in) + job.width * kWide<float>;
+    return 3 * padded(job.width, job.in) + job.width * round_up(job.out, kWide<float>);
 }
 
-// kWide outputs of a row of pixels from `out` on, filled up with zeros.
-PD_INLINE void copy_outputs(const Adjoint& job, int64_t row, int64_t out, float* to) {
+// A row of pixels as (out / kWide, width, kWide), filled up with zeros.
+PD_INLINE void copy_outputs(const Adjoint& job, int64_t row, float* to) {
     constexpr int L = lanes<float>, W = kWide<float>;
-    const float* from = job.grad + row * job.width * job.out + out;
+    const float* from = job.grad + row * job.width * job.out;
     for (int64_t x = 0; x < job.width; ++x, from += job.out)
-        for (int v = 0; v < W; v += L, to += L)
-            store<float, L>(to, out + v < job.out ? load<float, L>(from + v) : vec<float, L>{});
+        for (int64_t out = 0; out < round_up(job.out, W); out += L)
+            store<float, L>(to + (out / W * job.width + x) * W + out % W,
+                            out < job.out ? load<float, L>(from + out) : vec<float, L>{});
 }
 
 // Chunks of images from `begin` to `end`.
@@ -193,15 +194,15 @@ void sum_few_in(const Adjoint& job, int64_t begin, int64_t end, float* scratch) 
             for (int64_t k = 0; k < 3; ++k)
                 copy_row(image, row % job.height + k - 1, job.height, job.width, job.in,
                          scratch + k * line);
-            for (int64_t out = 0; out < job.out; out += W) {
-                copy_outputs(job, row, out, grads);
+            copy_outputs(job, row, grads);
+            for (int64_t out = 0; out < job.out; out += W)
                 for (int64_t k = 0; k < 3; ++k)
                     for (int64_t tap = 0; tap < taps; tap += kHigh) {
                         Sums<float> sums{};
-                        multiply(scratch + k * line + tap, 1, job.in, grads, W, job.width, sums);
+                        multiply(scratch + k * line + tap, 1, job.in, grads + out * job.width, W, job.width,
+                                 sums);
                         add(sums, chunk_sums + ((out / W * 3 + k) * taps + tap) * W, W);
                     }
-            }
         }
     }
 }
