@@ -11,7 +11,7 @@ from torch.func import functional_call, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from pydistill.nets.base import Mode, Network
-from pydistill.nets.layers import GroupNorm
+from pydistill.nets.layers import Convolution, GroupNorm
 from pydistill.nets.spec import Shape, Spec, parse
 
 
@@ -214,6 +214,7 @@ _INITIALISERS: Mapping[
     type[nn.Module], Callable[[Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]
 ] = {
     nn.Conv2d: _uniform,
+    Convolution: _uniform,
     nn.Linear: _uniform,
     nn.BatchNorm2d: _unit,
     GroupNorm: _unit,

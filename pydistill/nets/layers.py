@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pydistill.ops import norm_relu_pool
+from pydistill.ops.conv3x3 import conv3x3, fits
 
 Norm: TypeAlias = Literal["none", "batch", "layer", "instance", "group"]
 Activation: TypeAlias = Literal["sigmoid", "relu", "leakyrelu"]
@@ -41,6 +42,33 @@ class GroupNorm(nn.Module):
             maps, self.weight, self.bias, count, channels, height * width, self.groups, self.eps
         )[0]
         return normal
+
+
+class Convolution(nn.Conv2d):
+    """``nn.Conv2d``; 3x3 filters at stride 1 run on :func:`pydistill.ops.conv3x3` where that is faster.
+
+    Under autocast, and for tensors of ``torch.func``, it is torch's own.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H', W')."""
+        return conv3x3(images, self.weight, self.bias) if self._faster(images) else super().forward(images)
+
+    def _faster(self, images: Tensor) -> bool:
+        plain = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups) == _PLAIN
+        if not plain or images.device.type != "cpu" or torch.is_autocast_enabled("cpu") or _wrapped(images):
+            return False
+        work = images[:, :1].numel() * self.weight.numel()
+        return work >= _LEAST_WORK and fits(images, self.weight)
+
+
+_PLAIN = ((3, 3), (1, 1), (1, 1), (1, 1), 1)
+_LEAST_WORK = 10_000_000
+"""Multiply-adds below which a convolution is over before the operator's fixed cost is."""
+
+
+def _wrapped(tensor: Tensor) -> bool:
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 _NORMS: Mapping[Norm, Callable[[int, int, int], nn.Module]] = {
@@ -92,7 +120,7 @@ class Block(nn.Module):
         pooling: Pooling,
     ) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, width, 3, padding=1)
+        self.convolution = Convolution(channels, width, 3, padding=1)
         self.normalisation = normalisation(norm, width, *size)
         self._activation = _ACTIVATIONS[activation]
         self._pooling = _POOLINGS[pooling]

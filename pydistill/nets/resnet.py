@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pydistill.nets.base import Network
-from pydistill.nets.layers import normalisation
+from pydistill.nets.layers import Convolution, normalisation
 from pydistill.nets.spec import Shape, Spec, register
 
 _WIDTHS = (64, 128, 256, 512)
@@ -44,9 +44,9 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int, norm: Literal["instance", "batch"]) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.first = Convolution(channels, width, 3, stride, padding=1, bias=False)
         self.first_norm = normalisation(norm, width)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = Convolution(width, width, 3, padding=1, bias=False)
         self.second_norm = normalisation(norm, width)
         self.shortcut = nn.Sequential()
         if stride != 1 or channels != width:
@@ -70,7 +70,7 @@ class ResNet18(Network):
     def __init__(self, spec: ResNet18Spec, shape: Shape, outputs: int) -> None:
         super().__init__(spec, shape, outputs)
         channels, smaller_side = _WIDTHS[0], min(shape[1:])
-        self.stem = nn.Conv2d(shape[0], channels, 3, padding=1, bias=False)
+        self.stem = Convolution(shape[0], channels, 3, padding=1, bias=False)
         self.stem_norm = normalisation(spec.norm, channels)
         self.stages = nn.ModuleList()
         for index, width in enumerate(_WIDTHS):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pydistill.nets.base import Network
-from pydistill.nets.layers import normalisation
+from pydistill.nets.layers import Convolution, normalisation
 from pydistill.nets.spec import Shape, Spec, register
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -57,7 +57,7 @@ class Vgg11(Network):
             for width in widths:
                 layers.append(
                     nn.Sequential(
-                        nn.Conv2d(channels, width, 3, padding=1),
+                        Convolution(channels, width, 3, padding=1),
                         normalisation(spec.norm, width),
                         nn.ReLU(),
                     )

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call, vmap
 
-from pydistill import nets, seeds
-from pydistill.nets.layers import GroupNorm
+from pydistill import nets, ops, seeds
+from pydistill.nets.layers import Convolution, GroupNorm
 from pydistill.ops import norm_relu_pool
 
 NETWORKS = (
@@ -235,3 +235,24 @@ def test_group_norm_is_torchs_and_maps_over_channels_last(groups, layout):
     for index in range(3):
         expected = F.group_norm(batch, groups, weight[index], bias[index])
         torch.testing.assert_close(mapped[index], expected)
+
+
+@pytest.mark.parametrize(("channels", "width", "side"), [(64, 64, 16), (3, 64, 32)])
+def test_large_3x3_convolutions_run_on_the_operator_and_agree_with_torch(channels, width, side):
+    layer = Convolution(channels, width, 3, padding=1)
+    images = torch.randn(8, channels, side, side, generator=torch.Generator().manual_seed(0))
+    plain = torch.conv2d(images, layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(layer(images), plain, rtol=1e-4, atol=1e-4)
+    if ops.status().loaded:
+        assert "conv3x3" in type(layer(images).grad_fn).__name__
+    small = layer(images[:1, :, :4, :4])
+    assert "conv3x3" not in type(small.grad_fn).__name__
+
+
+def test_autocast_and_torch_func_keep_torch_s_convolution():
+    layer = Convolution(64, 64, 3, padding=1)
+    images = torch.randn(8, 64, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(images).dtype == torch.bfloat16
+    stacked = torch.func.vmap(lambda batch: torch.func.functional_call(layer, {}, (batch,)))
+    torch.testing.assert_close(stacked(images[None])[0], layer(images), rtol=1e-4, atol=1e-4)
