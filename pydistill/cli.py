@@ -154,6 +154,9 @@ def _add_evaluate(commands: Any) -> None:
     )
     networks = "network to train instead of the protocol's; give it again for more"
     parser.add_argument("--network", action="append", metavar="NETWORK", help=networks)
+    parser.add_argument("--as-learned", action="store_true",
+                        help="score what the set was learned for alone, in seconds: its kernel or its own "
+                             "training; train no network by the protocol")  # fmt: skip
     kernels = "kernel whose ridge regression on the set is scored too, instead of the set's own; likewise"
     parser.add_argument("--kernel", action="append", metavar="KERNEL", help=kernels)
     parser.add_argument("--repeats", type=int, help="networks trained a set, instead of the protocol's")
@@ -284,9 +287,11 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from pydistill.data import DistilledData, load_data
     from pydistill.evaluate import evaluate, named
 
+    if options.as_learned and options.network:
+        raise ValueError("--as-learned trains no network: leave --network or it out")
     distilled = DistilledData.load(options.folder)
     changes = {
-        "architectures": tuple(options.network) if options.network else None,
+        "architectures": () if options.as_learned else tuple(options.network or ()) or None,
         "kernels": tuple(options.kernel) if options.kernel else None,
         "repeats": options.repeats,
         "epochs": options.epochs,

@@ -281,3 +281,18 @@ def test_info_tells_what_a_set_holds(source, tmp_path, capsys):
     assert answer["provenance"]["method"] == "random"
     assert main(["info", str(tmp_path / "nowhere")]) == 3
     assert "there is no distilled set" in capsys.readouterr().err
+
+
+def test_a_set_scored_as_it_was_learned_trains_no_network(source, tmp_path, capsys):
+    kip = ["--method", "kip", "--iterations", "3", "--batch-real", "20"]
+    assert distill(source, tmp_path, *kip) == 0
+    assert main(["evaluate", str(tmp_path), "--as-learned", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {run["architecture"] for run in found["runs"]} == {"kernel ridge, ntk:depth=1"}
+    assert main(["evaluate", str(tmp_path), "--as-learned", "--kernel", "linear"]) == 0
+    assert "no network trained, 6 runs as the set was learned" in capsys.readouterr().out
+    assert (tmp_path / "report.html").read_text().count("kernel ridge, linear") > 1
+    assert main(["evaluate", str(tmp_path), "--as-learned", "--network", "mlp"]) == 2
+    assert "--as-learned trains no network" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path), "--as-learned", "--kernel", "rfb"]) == 2
+    assert "unknown kernel 'rfb' (did you mean 'rbf'?)" in capsys.readouterr().err

@@ -165,8 +165,18 @@ def named(name: str, **changes: Any) -> Protocol:
     """
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
+    return changed(PROTOCOLS[name], **changes)
+
+
+def changed(protocol: Protocol, **changes: Any) -> Protocol:
+    """A protocol with ``changes`` to single settings.
+
+    Raises:
+        ValueError: A setting is unknown, or a value is out of range.
+        TypeError: A value is of the wrong type.
+    """
     known = [f.name for f in dataclasses.fields(Protocol)]
     for change in changes:
         if change not in known:
             raise ValueError(f"a protocol has no setting {change!r}; it has: {', '.join(known)}")
-    return dataclasses.replace(PROTOCOLS[name], **changes)
+    return dataclasses.replace(protocol, **changes)

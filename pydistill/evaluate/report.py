@@ -293,8 +293,14 @@ class Report:
 
     def _measured(self) -> str:
         memory = self.peak_memory / 2**20
+        trained = [run for run in self.runs if run.architecture in self.protocol["architectures"]]
+        networks = (
+            f"{self.steps} steps a network, {len(trained)} networks" if trained else "no network trained"
+        )
+        rest = len(self.runs) - len(trained)
+        others = f", {rest} {'runs' if rest > 1 else 'run'} as the set was learned" if rest else ""
         return (
-            f"{self.steps} steps a network, {len(self.runs)} networks, scored on {self.protocol['split']}; "
+            f"{networks}{others}, scored on {self.protocol['split']}; "
             f"{self.seconds:.0f} s, peak memory {memory:,.0f} MiB"
         )
 

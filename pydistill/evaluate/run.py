@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED, Recipe
 from pydistill.evaluate.as_learned import regress, train_as_learned
 from pydistill.evaluate.machine import Meter, describe
-from pydistill.evaluate.protocol import STORED, Protocol, named
+from pydistill.evaluate.protocol import STORED, Protocol, changed, named
 from pydistill.evaluate.report import Report, Run, Source, TrainingSet
 from pydistill.evaluate.samples import Samples, SplitSamples, TensorSamples
 from pydistill.evaluate.scoring import score
@@ -46,6 +47,7 @@ def evaluate(
     allow_other_data: bool = False,
     execution: Execution = "auto",
     on_event: Callable[[Event], None] | None = None,
+    **changes: Any,
 ) -> Report:
     """Train networks from scratch on a distilled set and on its baselines, and score each network once.
 
@@ -63,16 +65,16 @@ def evaluate(
         allow_other_data: Take real data of another fingerprint than the set was distilled from.
         execution: How networks are trained: one by one, stacked, or whichever is faster.
         on_event: Told of :class:`~pydistill.events.Progress`.
+        **changes: To single settings of the protocol, such as ``architectures=("convnet:width=32",)``.
 
     Raises:
         ValueError: The set does not fit the data, or an argument is wrong; the message says which.
         TypeError: ``protocol`` is neither a protocol nor a name.
         DivergenceError: A network's training diverged.
     """
-    if isinstance(protocol, str):
-        protocol = named(protocol)
-    if not isinstance(protocol, Protocol):
+    if not isinstance(protocol, Protocol | str):
         raise TypeError(f"protocol must be a Protocol or a name, got {type(protocol).__name__}")
+    protocol = changed(named(protocol) if isinstance(protocol, str) else protocol, **changes)
     _require_match(distilled, data, allow_other_data)
     data = dataclasses.replace(data, preprocess=distilled.preprocess)
     where = resolve_device(device)
