@@ -2,10 +2,11 @@
 
     python -m benchmarks.methods.kernel_regression DATA --name cifar10 --row "ipc=10 preprocess=zca"
 
-A row is the quick preset of ``kip`` with options, with ``ipc`` and ``preprocess`` beside them. At marks in
-between the set is kept, with the seconds that distilling alone has taken; every kept set is scored on the
-validation split, the last one once on the test split, and so are ten random selections of as many images in
-the same kernel. A row that is done is kept as long as its settings and the code it rests on are the same.
+A row is the quick preset of ``kip`` with options, with ``ipc`` and ``preprocess`` beside them. It is run once
+for each budget, with as many iterations as fit into it, since a schedule must know its end; what counts is
+the wall time that the run then took. Every set is scored on the validation split, that of the longest run
+once on the test split, and so are ten random selections of as many images in the same kernel. A row that is
+done is kept as long as its settings and the code it rests on are the same.
 """
 
 import argparse
@@ -16,16 +17,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measure
-from benchmarks.methods.equal_time import DRAWS, by_name, code, options
-from benchmarks.methods.time_to_accuracy import chart, our_side, snapshots
+from benchmarks.methods.equal_time import DRAWS, by_name, code, configured, fitting, options
+from benchmarks.methods.time_to_accuracy import chart
 from pydistill.data import DistilledData, RealData, load_data
+from pydistill.distill import distill
 from pydistill.evaluate import Protocol, evaluate
 from pydistill.evaluate.statistics import summarise
 from pydistill.pictures import write_picture
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
-MARKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Shares of the budget at which sets are kept."""
+BUDGETS = (2.5, 5.0, 10.0, 20.0, 60.0)
+"""Seconds to distil in."""
 OURS = ("ipc", "preprocess")
 """Options of a row that are not the method's."""
 
@@ -42,9 +44,11 @@ def run(row: str, given: argparse.Namespace, console: Console) -> dict[str, Any]
     own = options(f"kip {row}")
     chosen = " ".join(part for part in row.split() if part.partition("=")[0] not in OURS)
     data = load_data(given.data, preprocess=own.get("preprocess", "standardise"))
-    side = our_side(data, own.get("ipc", 10), "convnet", f"kip {chosen}")
-    points = []
-    for seconds, steps, made in snapshots(side, 60 * given.minutes, MARKS):
+    ipc, points = own.get("ipc", 10), []
+    for budget in BUDGETS:
+        method = configured(f"kip {chosen}", "", fitting(f"kip {chosen}", data, "", ipc, budget))
+        made = distill(data, method, ipc=ipc)
+        seconds, steps = made.provenance.seconds, method.steps
         values = scored(made, data, "validation", 0)["distilled"]
         points.append({"seconds": seconds, "steps": steps, "mean": values[0], "values": values})
         console.print(f"{row}: {seconds:.1f} s, {steps} steps, {100 * values[0]:.1f} %")
@@ -64,13 +68,12 @@ def main() -> None:
     parser.add_argument("data", help="as load_data takes it")
     parser.add_argument("--name", required=True, help="of the result")
     parser.add_argument("--row", action="append", default=[], help='"ipc=10 option=value ..."; repeatable')
-    parser.add_argument("--minutes", type=float, default=1.0, help="of distilling, a row")
     given = parser.parse_args()
     console, path = Console(width=110), RESULTS / f"kernel_regression_{given.name}.json"
     kept = json.loads(path.read_text())["rows"] if path.exists() else {}
     found: dict[str, dict[str, Any]] = {}
     for row in given.row:
-        settings = {"minutes": given.minutes, "code": code("kip", "convnet")}
+        settings = {"budgets": list(BUDGETS), "code": code("kip", "convnet")}
         if row in kept and kept[row]["settings"] == settings:
             found[row] = kept[row]
             continue

@@ -14,7 +14,7 @@ import functools
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -77,11 +77,9 @@ def our_side(data: RealData, ipc: int, network: str, row: str) -> Side:
         yield seconds, functools.partial(collect, problem, method, state, seconds)
 
 
-def snapshots(
-    side: Side, budget: float, shares: Sequence[float] = MARKS
-) -> list[tuple[float, int, DistilledData]]:
+def snapshots(side: Side, budget: float) -> list[tuple[float, int, DistilledData]]:
     """Seconds, steps and set at each mark."""
-    marks, kept = [share * budget for share in shares], []
+    marks, kept = [share * budget for share in MARKS], []
     for steps, (seconds, take) in enumerate(side, 1):
         if seconds >= marks[len(kept)]:
             kept.append((seconds, steps, take()))
