@@ -42,7 +42,8 @@ from pydistill.problem import make_problem
 
 RESULTS = measure.ROOT / "benchmarks" / "results" / "equal_time"
 DRAWS = 10
-TIMED_TURNS = 3
+TIMED_TURNS, TIMED_SECONDS = 3, 1.0
+"""At least so many turns, and so many seconds of them, are timed before a run is fitted into its budget."""
 
 
 def rows(wanted: list[str]) -> list[str]:
@@ -83,11 +84,13 @@ def fitting(row: str, data: RealData, network: str, ipc: int, seconds: float) ->
     for index in range(turn):
         method.step(problem, state, index)
     measure.wait()
-    first = time.perf_counter()
-    for index in range(turn, turn * (1 + TIMED_TURNS)):
-        method.step(problem, state, index)
-    measure.wait()
-    each = (time.perf_counter() - first) / (turn * TIMED_TURNS)
+    first, turns = time.perf_counter(), 0
+    while turns < TIMED_TURNS or time.perf_counter() - first < TIMED_SECONDS:
+        turns += 1
+        for index in range(turn * turns, turn * (1 + turns)):
+            method.step(problem, state, index)
+        measure.wait()
+    each = (time.perf_counter() - first) / (turn * turns)
     left = seconds - (first - begun) + turn * each
     return max(turn, int(left / each) // turn * turn)
 
