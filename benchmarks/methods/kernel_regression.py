@@ -3,10 +3,10 @@
     python -m benchmarks.methods.kernel_regression DATA --name cifar10 --row "ipc=10 preprocess=zca"
 
 A row is the quick preset of ``kip`` with options, with ``ipc`` and ``preprocess`` beside them. It is run
-once for each budget, with as many iterations as fit into it, since a schedule must know its end; what counts
-is the wall time that the run then took. Every set is scored on the validation split, that of the longest run
-once on the test split, and so are ten random selections of as many images in the same kernel. A row that is
-done is kept as long as its settings and the code it rests on are the same.
+once for each budget, with as many iterations as fit into it, since a schedule must know its end; what
+counts is the wall time that the run then took. Every set is scored on the validation split, that of the
+longest run once on the test split, and so are ten random selections of as many images in the same kernel. A
+row that is done is kept as long as its settings and the code it rests on are the same.
 """
 
 import argparse
