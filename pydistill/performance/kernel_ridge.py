@@ -47,6 +47,7 @@ class KernelInducingPoints(KernelRidgeMatching):
             "label_rate": 0.05,
             "schedule": "cosine",
             "kernel_name": "ntk:depth=2",
+            "real_augment": "auto",
         },
         "paper": {"kernel_name": "ntk:depth=3"},
     }
@@ -195,12 +196,12 @@ class TeacherRegression(KernelRidgeMatching):
         return Features([layered(self._teacher(problem, state), self.layers)])
 
     def real(
-        self, problem: Problem, state: State, indices: Tensor, kernel: Kernel
+        self, problem: Problem, state: State, images: Tensor, targets: Tensor, kernel: Kernel
     ) -> tuple[Tensor, Tensor]:
         teacher = self._teacher(problem, state)
         layers, rows, outputs = parse_layers(self.layers, teacher.names), [], []
-        for part in problem.chunks(len(indices)):
-            blocks = teacher(problem.images(indices[part]), "blocks")  # one pass for both
+        for part in problem.chunks(len(images)):
+            blocks = teacher(images[part], "blocks")  # one pass for both
             rows.append(Features.scaled([joined(blocks, layers)]))
             outputs.append(teacher.classify(blocks[-1].flatten(1)))
         said = torch.softmax(torch.cat(outputs) / self.temperature, 1)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pydistill import optim
+from pydistill.augment import Augmentation
 from pydistill.data.formation import check_factor, decode, pack, repeat_targets
 from pydistill.data.recipe import Recipe
 from pydistill.kernels import Kernel
@@ -43,6 +44,10 @@ class KernelRidgeMatching(Method):
     )
     schedule: str = option("constant", "of both step sizes over the iterations", choices=tuple(SCHEDULES))
     batch_real: int = option(5_000, "real images a step", low=1)
+    real_augment: str = option(
+        "none",
+        "augmentation of the real batch: against overfitting to it in long runs; auto: what suits the data",
+    )
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     init: str = option("real", "first images: real ones, or Gaussian noise", choices=("real", "noise"))
 
@@ -55,11 +60,10 @@ class KernelRidgeMatching(Method):
         return {}
 
     def real(
-        self, problem: Problem, state: State, indices: Tensor, kernel: Kernel
+        self, problem: Problem, state: State, images: Tensor, targets: Tensor, kernel: Kernel
     ) -> tuple[Tensor, Tensor]:
         """Rows of real images, and (B, K) what their outputs should be."""
-        wanted = regressed(problem.targets(indices), problem.task.outputs)
-        return kernel.rows(problem.images(indices)), wanted
+        return kernel.rows(images), regressed(targets, problem.task.outputs)
 
     def advance(self, problem: Problem, state: State, index: int) -> None:
         """Called after every step."""
@@ -79,6 +83,8 @@ class KernelRidgeMatching(Method):
 
     def start(self, problem: Problem) -> State:
         check_factor(self.factor, problem.data.shape)
+        if self.real_augment != "auto":
+            Augmentation.parse(self.real_augment)
         draw = problem.groups.draw(
             problem.ipc, problem.generator("initial images"), strict=True, packed=self.factor**2
         )
@@ -127,6 +133,14 @@ class KernelRidgeMatching(Method):
             recipe=self.recipe(state),
         )
 
+    def _augmented(self, problem: Problem, index: int, images: Tensor) -> Tensor:
+        """The real batch, each image in a way of its own."""
+        text = problem.data.augment if self.real_augment == "auto" else self.real_augment
+        augmentation = Augmentation.parse(text)
+        generator, size = problem.generator("real augmentation", index), (images.shape[2], images.shape[3])
+        drawn = augmentation.sample(len(images), generator, together=False, size=size)
+        return augmentation.apply(images, drawn)
+
     def _error(
         self, problem: Problem, state: State, learned: Mapping[str, Tensor], index: int
     ) -> tuple[Tensor, Tensor]:
@@ -135,7 +149,8 @@ class KernelRidgeMatching(Method):
             len(problem.data.train), (self.batch_real,), generator=problem.generator("real batch", index)
         )
         with torch.no_grad():
-            real, wanted = self.real(problem, state, indices, kernel)
+            images = self._augmented(problem, index, problem.images(indices))
+            real, wanted = self.real(problem, state, images, problem.targets(indices), kernel)
         rows = kernel.rows(decode(learned["images"], self.factor))
         labels = repeat_targets(learned["labels"], self.factor)
         weights = solve(kernel.between(rows, rows), labels, self.ridge)

@@ -237,3 +237,17 @@ def test_a_schedule_shrinks_the_steps(tiny):
         which.step(problem, state, 2)
         moved[which.schedule] = state["images"] - before
     torch.testing.assert_close(moved["cosine"], moved["constant"] / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_real_images_are_augmented_each_in_its_own_way_and_the_same_again(tiny):
+    method = make_method("kip", real_augment="crop_rotate", batch_real=20, iterations=3)
+    problem = make_problem(tiny, ipc=2)
+    images = problem.images(torch.arange(20))
+    first, again, other = (method._augmented(problem, index, images) for index in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, images)
+    plain = make_method("kip", batch_real=20, iterations=3)
+    assert torch.equal(plain._augmented(problem, 1, images), images)
+    with pytest.raises(ValueError, match="crops"):
+        distill(tiny, "kip", ipc=1, iterations=1, real_augment="crops")
