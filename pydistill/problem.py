@@ -64,6 +64,10 @@ class Problem:
         """Training images as network input (M, C, H, W), channels_last, on the device."""
         return self.data.inputs(self.data.train, indices, self.device, dtype)
 
+    def augment(self, text: str) -> str:
+        """An augmentation's description, or what suits the data where the text is ``auto``."""
+        return self.data.augment if text == "auto" else text
+
     def chunks(self, total: int) -> Sequence[slice]:
         """Slices that cover ``range(total)``, none longer than ``max_batch``."""
         return chunks(total, self.max_batch)

@@ -17,9 +17,10 @@ from torch import Tensor
 from pydistill import nets, optim
 from pydistill.augment import Augmentation, Parameters
 from pydistill.checkpoint import CACHE
-from pydistill.data.formation import check_factor, decode, pack, repeat_targets
+from pydistill.data.formation import check_factor, decode, repeat_targets
 from pydistill.distribution.discrepancies import Term
 from pydistill.distribution.discrepancies.base import as_sets
+from pydistill.initial import initial
 from pydistill.layers import Layer, parse_layers
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.networks import Lesson, Networks, parse_networks
@@ -83,16 +84,12 @@ class DistributionMatching(Method):
     def start(self, problem: Problem) -> State:
         check_factor(self.factor, problem.data.shape)
         self._terms(problem)  # refuses unknown layers and options before anything is drawn
-        first = pack(problem.data, self._first(problem), self.factor, problem.device)
-        images = first.images
-        if self.init == "noise":
-            noise = torch.randn(images.shape, generator=problem.generator("initial noise"))
-            images = noise.to(images.device, memory_format=torch.channels_last)
+        first = initial(problem, self.factor, self.init, self._first(problem))
         return {
-            "images": images,
+            "images": first.images,
             "targets": first.targets,
             "groups": first.groups.to(problem.device),
-            "optimiser": self._rule.init({"images": images}),
+            "optimiser": self._rule.init({"images": first.images}),
             "networks": self._networks.start(problem, self.network),
             "turn": -1,
             "learned": [],
@@ -241,16 +238,17 @@ class DistributionMatching(Method):
         return parse_networks(self.networks)
 
     def _augment(self, problem: Problem) -> str:
-        return problem.data.augment if self.augment == "auto" else self.augment
+        return problem.augment(self.augment)
 
     def _terms(self, problem: Problem) -> tuple[Term, ...]:
         names = nets.block_names(self.network, problem.data.shape, problem.task.outputs)
         return self.terms(parse_layers(self.layers, names), names)
 
-    def _first(self, problem: Problem) -> Draw:
-        generator, packed = problem.generator("initial images"), self.factor**2
+    def _first(self, problem: Problem) -> Draw | None:
+        """Real images to start from where they are not just drawn."""
         if self.init != "kmeans":
-            return problem.groups.draw(problem.ipc, generator, strict=True, packed=packed)
+            return None
+        generator, packed = problem.generator("initial images"), self.factor**2
         problem.groups.require(problem.ipc, packed)
         network = self._networks.network(
             problem, self.network, self._networks.start(problem, self.network), 0

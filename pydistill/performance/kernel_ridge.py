@@ -147,11 +147,10 @@ class NeuralFeatureRegression(KernelRidgeMatching):
         return Features([layered(network)])
 
     def advance(self, problem: Problem, state: State, index: int) -> None:
-        augment = problem.data.augment if self.augment == "auto" else self.augment
         lesson = Lesson(
             decode(state["images"], self.factor),
             repeat_targets(state["labels"], self.factor),
-            augment,
+            problem.augment(self.augment),
             loss="squared",
         )
         parse_networks(self.networks).advance(problem, self.network, state["networks"], index, lesson)

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill import nets, optim, seeds
-from pydistill.data.formation import check_factor, decode, pack, repeat_targets
+from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import Recipe, StoredTraining
+from pydistill.initial import INITS, initial
 from pydistill.inner import Course
 from pydistill.method import Family, Method, State, Synthetic, option, register
 from pydistill.optim import Tensors
@@ -66,7 +67,7 @@ class MetaLearning(Method):
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     network: str = option("convnet", "network to train, for example convnet:width=64")
     augment: str = option("none", "augmentation in the training; auto: what suits the data; none")
-    init: str = option("real", "first images: real ones, or Gaussian noise", choices=("real", "noise"))
+    init: str = option("real", "first images: real ones, or Gaussian noise", choices=INITS)
 
     @abstractmethod
     def span(self, problem: Problem, index: int) -> tuple[int, int]:
@@ -81,16 +82,9 @@ class MetaLearning(Method):
         return self.iterations
 
     def start(self, problem: Problem) -> State:
-        check_factor(self.factor, problem.data.shape)
         self.span(problem, 0)
-        draw = problem.groups.draw(
-            problem.ipc, problem.generator("initial images"), strict=True, packed=self.factor**2
-        )
-        first = pack(problem.data, draw, self.factor, problem.device)
+        first = initial(problem, self.factor, self.init)
         images = first.images
-        if self.init == "noise":
-            noise = torch.randn(images.shape, generator=problem.generator("initial noise"))
-            images = noise.to(images.device)
         learned = {"images": images}
         if self.learn_labels:
             learned["labels"] = _sure(first.targets, problem.task.outputs)
@@ -266,7 +260,7 @@ class MetaLearning(Method):
         return optim.Sgd(momentum=self.momentum, weight_decay=self.weight_decay)
 
     def _augment(self, problem: Problem) -> str:
-        return problem.data.augment if self.augment == "auto" else self.augment
+        return problem.augment(self.augment)
 
 
 _RULE = optim.Adam()

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from pydistill import optim
 from pydistill.augment import Augmentation
-from pydistill.data.formation import check_factor, decode, pack, repeat_targets
+from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import Recipe
+from pydistill.initial import INITS, initial
 from pydistill.kernels import Kernel
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.problem import Problem
@@ -49,7 +50,7 @@ class KernelRidgeMatching(Method):
         "augmentation of the real batch: against overfitting to it in long runs; auto: what suits the data",
     )
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
-    init: str = option("real", "first images: real ones, or Gaussian noise", choices=("real", "noise"))
+    init: str = option("real", "first images: real ones, or Gaussian noise", choices=INITS)
 
     @abstractmethod
     def kernel(self, problem: Problem, state: State, index: int) -> Kernel:
@@ -82,17 +83,9 @@ class KernelRidgeMatching(Method):
         return self.iterations
 
     def start(self, problem: Problem) -> State:
-        check_factor(self.factor, problem.data.shape)
-        if self.real_augment != "auto":
-            Augmentation.parse(self.real_augment)
-        draw = problem.groups.draw(
-            problem.ipc, problem.generator("initial images"), strict=True, packed=self.factor**2
-        )
-        first = pack(problem.data, draw, self.factor, problem.device)
+        Augmentation.parse(problem.augment(self.real_augment))
+        first = initial(problem, self.factor, self.init)
         images = first.images
-        if self.init == "noise":
-            noise = torch.randn(images.shape, generator=problem.generator("initial noise"))
-            images = noise.to(images.device)
         learned = {"images": images, "labels": regressed(first.targets, problem.task.outputs)}
         if self.loss == "platt":
             learned["temperature"] = torch.zeros((), device=images.device)
@@ -135,8 +128,7 @@ class KernelRidgeMatching(Method):
 
     def _augmented(self, problem: Problem, index: int, images: Tensor) -> Tensor:
         """The real batch, each image in a way of its own."""
-        text = problem.data.augment if self.real_augment == "auto" else self.real_augment
-        augmentation = Augmentation.parse(text)
+        augmentation = Augmentation.parse(problem.augment(self.real_augment))
         generator, size = problem.generator("real augmentation", index), (images.shape[2], images.shape[3])
         drawn = augmentation.sample(len(images), generator, together=False, size=size)
         return augmentation.apply(images, drawn)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pydistill.data.formation import check_factor, pack
+from pydistill.initial import initial
 from pydistill.method import Family, Method, State, Synthetic, option, register
 from pydistill.problem import Problem
 
@@ -32,11 +32,8 @@ class RandomSelection(Method):
         return 0
 
     def start(self, problem: Problem) -> State:
-        check_factor(self.factor, problem.data.shape)
-        generator = problem.generator("initial images")
-        draw = problem.groups.draw(problem.ipc, generator, strict=True, packed=self.factor**2)
-        packed = pack(problem.data, draw, self.factor, problem.device)
-        return {"images": packed.images, "targets": packed.targets}
+        first = initial(problem, self.factor, "real")
+        return {"images": first.images, "targets": first.targets}
 
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
         raise IndexError(f"random selection has no iterations, asked for number {index}")
