@@ -31,6 +31,9 @@ from pydistill.tasks.base import chunks
 _SURE = 0.9
 """Probability of its own class that a learned label starts from."""
 
+_LEAST_MOMENTUM = 0.01
+"""Where a momentum that is learned starts from at least: it is learned as a logit."""
+
 _WEIGHTS = "weights."
 
 
@@ -82,7 +85,7 @@ class MetaLearning(Method):
         return self.iterations
 
     def start(self, problem: Problem) -> State:
-        self.span(problem, 0)
+        self._require_fit(problem)
         first = initial(problem, self.factor, self.init)
         images = first.images
         learned = {"images": images}
@@ -92,7 +95,9 @@ class MetaLearning(Method):
             count = [self.inner_steps] if self.learn_rates == "steps" else []
             learned["rate"] = torch.full(count, math.log(self.inner_rate), device=images.device)
         if self.learn_hyper:
-            learned["momentum"] = torch.logit(torch.tensor(max(self.momentum, 0.01), device=images.device))
+            learned["momentum"] = torch.logit(
+                torch.tensor(max(self.momentum, _LEAST_MOMENTUM), device=images.device)
+            )
             learned["weight_decay"] = torch.tensor(
                 math.log(max(self.weight_decay, 1e-6)), device=images.device
             )
@@ -158,6 +163,24 @@ class MetaLearning(Method):
             if name.startswith(_WEIGHTS)
         }
         return {**weights, **learned}
+
+    def _require_fit(self, problem: Problem) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            ValueError: Two options contradict each other; the message names them.
+        """
+        self.span(problem, 0)
+        if self.learn_hyper and self.inner_optimiser != "sgd":
+            raise ValueError(
+                f"{self.name}: learn_hyper is of momentum and weight decay under inner_optimiser=sgd, "
+                f"got {self.inner_optimiser}"
+            )
+        if self._fixed and self.networks_per_step > 1:
+            raise ValueError(
+                f"{self.name}: with initial weights that stay the same there is one network a step, "
+                f"got networks_per_step = {self.networks_per_step}"
+            )
 
     # ---- one outer step ---------------------------------------------------------------------------------
 
@@ -257,7 +280,8 @@ class MetaLearning(Method):
     def _rule(self) -> optim.Optimiser:
         if self.inner_optimiser == "adam":
             return optim.Adam(weight_decay=self.weight_decay)
-        return optim.Sgd(momentum=self.momentum, weight_decay=self.weight_decay)
+        momentum = max(self.momentum, _LEAST_MOMENTUM) if self.learn_hyper else self.momentum
+        return optim.Sgd(momentum=momentum, weight_decay=self.weight_decay)
 
     def _augment(self, problem: Problem) -> str:
         return problem.augment(self.augment)

@@ -153,6 +153,28 @@ def test_a_window_longer_than_the_training_is_refused(tiny) -> None:
         distill(tiny, "dd", ipc=1, network=NET, inner_steps=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"learn_hyper": True, "inner_optimiser": "adam"},
+            "learn_hyper is of .* under inner_optimiser=sgd",
+        ),
+        ({"weights": "fixed", "networks_per_step": 2}, "one network a step, got networks_per_step = 2"),
+        ({"learn_weights": True, "networks_per_step": 2}, "one network a step, got networks_per_step = 2"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(tiny, options, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        distill(tiny, "dd", ipc=1, **{**SMALL, **options})
+
+
+def test_momentum_is_learned_from_none(tiny) -> None:
+    made = distill(tiny, "dd", ipc=1, learn_hyper=True, **SMALL)
+    assert made.recipe.training.momentum == pytest.approx(0.01, rel=0.2)
+    assert made.recipe.training.momentum != 0.01
+
+
 def test_an_inner_loss_that_is_not_finite_stops_the_run_and_loses_nothing(tiny, tmp_path) -> None:
     run = {"ipc": 1, "network": NET, "batch_real": 20, "inner_steps": 4, "folder": tmp_path}
     with pytest.raises(DivergenceError, match=r"in step \d of 4, at a learning rate of 1e\+30") as caught:
