@@ -13,6 +13,7 @@ into rows, :meth:`Kernel.between` makes matrices of rows with rows. It is writte
 - ``trained``: of features in each network that ``evaluate`` trains on a set, known there alone.
 """
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from pydistill.data.recipe import TRAINED
 from pydistill.errors import did_you_mean
 from pydistill.layers import Layer, parse_layers
 from pydistill.ops import gram
+from pydistill.options import parse_options
 from pydistill.tasks.base import chunks
 
 _AT_ONCE = 256
@@ -140,20 +142,24 @@ class RandomFeatures(Kernel):
     seed: int = 0
 
     def rows(self, images: Tensor) -> Tensor:
-        return self._features(images).rows(images)
+        channels, height, width = images.shape[1:]
+        return _random_features(self, (channels, height, width), images.device, images.dtype).rows(images)
 
     def between(self, x: Tensor, y: Tensor) -> Tensor:
         return x @ y.T
 
-    def _features(self, images: Tensor) -> Features:
-        channels, height, width = images.shape[1:]
-        text = f"convnet:width={self.width},depth={self.depth},norm=none"
-        drawn = []
-        for at in range(self.networks):
-            generator = seeds.generator(self.seed, "random features", at)
-            network = nets.build(text, (channels, height, width), 1, generator, device=images.device)
-            drawn.append(_gaussian(network, generator).to(images.dtype))
-        return Features([layered(network) for network in drawn])
+
+@functools.lru_cache(maxsize=1)  # real and synthetic images go through the same networks, batch after batch
+def _random_features(
+    kernel: RandomFeatures, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+) -> Features:
+    text = f"convnet:width={kernel.width},depth={kernel.depth},norm=none"
+    drawn = []
+    for at in range(kernel.networks):
+        generator = seeds.generator(kernel.seed, "random features", at)
+        network = nets.build(text, shape, 1, generator, device=device)
+        drawn.append(_gaussian(network, generator).to(dtype))
+    return Features([layered(network) for network in drawn])
 
 
 def _gaussian(network: nets.Network, generator: torch.Generator) -> nets.Network:
@@ -300,19 +306,14 @@ def parse_kernel(text: str, teacher: nets.Network | None = None) -> Kernel:
         return Features([layered(teacher, rest.removeprefix("layers=") or "embedding")])
     if name not in _KINDS:
         raise ValueError(f"unknown kernel {name!r}{did_you_mean(name, _KINDS)}; known: {', '.join(_KINDS)}")
+    return _closed_form(name, rest)
+
+
+@functools.lru_cache(maxsize=64)  # a method asks for its kernel in every step
+def _closed_form(name: str, rest: str) -> Kernel:
     make, known = _KINDS[name]
-    options: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if key not in known:
-            raise ValueError(
-                f"kernel {name} has no option {key!r}{did_you_mean(key, known)}; "
-                f"it has: {', '.join(known) or 'none'}"
-            )
-        if not equals or key in options:
-            raise ValueError(f"kernel {name}: expected {key}=VALUE once, got {text!r}")
-        options[key] = _value(name, key, value)
-    kernel = make(**options)
+    options = parse_options(f"kernel {name}", rest, known)
+    kernel = make(**{key: _value(name, key, value) for key, value in options.items()})
     kernel.matrix(torch.ones(1, 1, 8, 8), torch.ones(1, 1, 8, 8))  # refuses what is out of range
     return kernel
 

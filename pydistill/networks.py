@@ -20,7 +20,8 @@ from torch import Tensor
 
 from pydistill import nets, optim
 from pydistill.augment import Augmentation
-from pydistill.errors import DataError, did_you_mean
+from pydistill.errors import DataError
+from pydistill.options import parse_options
 from pydistill.problem import Problem
 
 State = dict[str, Any]
@@ -224,14 +225,7 @@ def parse_networks(text: str) -> Networks:
 def _options(text: str) -> dict[str, Any]:
     kinds: Mapping[str, type] = {f.name: type(f.default) for f in dataclasses.fields(Pool)}
     found: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if name not in kinds:
-            raise ValueError(
-                f"pool has no option {name!r}{did_you_mean(name, kinds)}; it has: {', '.join(kinds)}"
-            )
-        if not equals or name in found:
-            raise ValueError(f"pool: expected {name}=VALUE once, got {text!r}")
+    for name, value in parse_options("pool", text, kinds).items():
         try:
             found[name] = kinds[name](value)
         except ValueError:

@@ -207,6 +207,22 @@ class Adam(Optimiser):
         _descend(values, directions, learning_rate)
 
 
+def move_each(
+    rule: Optimiser,
+    values: dict[str, Any],
+    gradients: Mapping[str, Tensor],
+    states: dict[str, OptimiserState],
+    rates: Mapping[str, Rate],
+) -> None:
+    """Move tensors that have a rate and a state each; ``values`` and ``states`` get new entries.
+
+    For what a method learns at different rates, such as images, labels and learning rates.
+    """
+    for name, gradient in gradients.items():
+        moved, states[name] = rule.update({name: values[name]}, {name: gradient}, states[name], rates[name])
+        values[name] = moved[name]
+
+
 def _zeros(parameters: Mapping[str, Tensor]) -> Tensors:
     return {name: torch.zeros_like(value, requires_grad=False) for name, value in parameters.items()}
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from pydistill.errors import SingularKernelError
 from pydistill.kernels import Kernel, parse_kernel
 from pydistill.tasks.base import chunks
+from pydistill.tasks.classification import regressed
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
@@ -167,11 +168,3 @@ class KernelRidge:
     def score(self, images: Tensor, targets: Tensor) -> float:
         """Accuracy, a fraction, on network input with classes (N,)."""
         return float((self.predict(images) == targets).double().mean())
-
-
-def regressed(targets: Tensor, classes: int | None = None) -> Tensor:
-    """What is regressed for targets: (N,) classes as one-hot rows less 1 / K; (N, K) values as they are."""
-    if targets.is_floating_point():
-        return targets
-    total = int(targets.max()) + 1 if classes is None else classes
-    return torch.nn.functional.one_hot(targets, total).float() - 1 / total

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pydistill.ops._layout import wrapped
 from pydistill.ops.conv3x3 import conv3x3, fits
 
 _Numbers = list[int]
@@ -53,7 +54,7 @@ def convolution(
     twice: bool = True,
 ) -> Tensor:
     """As ``torch.conv2d``; where ``twice``, the second derivative is cheap with every kind of filter."""
-    if isinstance(padding, str) or input.ndim != 4 or _mapped(input) or _mapped(weight):
+    if isinstance(padding, str) or input.ndim != 4 or wrapped(input) or wrapped(weight):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     numbers = (_pair(stride), _pair(padding), _pair(dilation), groups)
     if numbers == ([1, 1], [1, 1], [1, 1], 1) and fits(input, weight):
@@ -120,7 +121,3 @@ def _backward(grad: Tensor, x: Tensor, w: Tensor, wanted: tuple[bool, bool], num
 
 def _pair(value: int | tuple[int, ...]) -> _Numbers:
     return [value, value] if isinstance(value, int) else list(value)
-
-
-def _mapped(tensor: Tensor) -> bool:
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pydistill.errors import SingularKernelError
 from pydistill.kernels import parse_kernel
-from pydistill.ridge import KernelRidge, regressed, solve
+from pydistill.ridge import KernelRidge, solve
+from pydistill.tasks.classification import regressed
 
 
 def positive(count: int, *, batch: int | None = None, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,6 +16,7 @@ from pydistill.data.preprocess import Preprocess
 from pydistill.data.recipe import Recipe
 from pydistill.nets import Network
 from pydistill.tasks import Task
+from pydistill.tasks.classification import regressed
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
@@ -144,9 +144,8 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         Classes are one-hot rows less 1 / K, as are probabilities; values to regress are taken as they are.
         """
         targets, classes = repeat_targets(self.targets, self.factor), self.task.outputs
-        if not targets.is_floating_point():
-            targets = F.one_hot(targets, classes).float()
-        return targets if self.recipe.loss == "squared" else targets - 1 / classes
+        probabilities = targets.is_floating_point() and self.recipe.loss != "squared"
+        return targets - 1 / classes if probabilities else regressed(targets, classes)
 
     def __len__(self) -> int:
         return len(self.images) * self.factor**2

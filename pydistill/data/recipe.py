@@ -200,20 +200,20 @@ class Recipe:
     @classmethod
     def restore(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Recipe":
         """The inverse of :meth:`describe` and :meth:`tensors`."""
-
-        def part(name: str) -> dict[str, Tensor]:
-            start = f"{name}."
-            return {key.removeprefix(start): each for key, each in tensors.items() if key.startswith(start)}
-
         training, teacher = facts["training"], facts["teacher"]
         if training is not None:
-            start = part("start") if training["start"] else None
+            start = under("start.", tensors) if training["start"] else None
             training = StoredTraining(**{**training, "rates": tuple(training["rates"]), "start": start})
         return cls(
             loss=facts["loss"],
             training=training,
             kernel=facts["kernel"],
             ridge=facts["ridge"],
-            teacher=None if teacher is None else StoredNetwork(teacher, part("teacher")),
-            views=StoredViews(**part("views")) if facts["views"] else None,
+            teacher=None if teacher is None else StoredNetwork(teacher, under("teacher.", tensors)),
+            views=StoredViews(**under("views.", tensors)) if facts["views"] else None,
         )
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin so, by what follows."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.preprocess import PREPROCESSES
-from pydistill.data.recipe import Recipe
+from pydistill.data.recipe import Recipe, under
 from pydistill.errors import DataError, FileFormatError
 from pydistill.files import write_bytes, write_text
 from pydistill.tasks import Classification, Task
@@ -89,10 +89,6 @@ def side_tensors(distilled: DistilledData) -> dict[str, Tensor]:
     }
 
 
-def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
 def describe(distilled: DistilledData) -> dict[str, Any]:
     """All but the tensors, as JSON holds it."""
     return {
@@ -127,15 +123,11 @@ def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Distill
         images=own["images"],
         targets=own["targets"],
         task=_known(_TASKS, task["name"], "task")(tuple(task["class_names"])),
-        preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(
-            _without(_PREFIX, tensors)
-        ),
+        preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(under(_PREFIX, tensors)),
         augment=augment,
         learning_rate=rate,
         factor=facts.get("factor", 1),  # sets written before there was one
-        recipe=Recipe.restore(facts["recipe"], _without(_RECIPE, tensors))
-        if "recipe" in facts
-        else Recipe(),
+        recipe=Recipe.restore(facts["recipe"], under(_RECIPE, tensors)) if "recipe" in facts else Recipe(),
         provenance=Provenance(**facts["provenance"]),
     )
 

@@ -27,7 +27,7 @@ from pydistill.events import Event, Progress
 from pydistill.kernels import Features, Kernel, layered, parse_kernel
 from pydistill.pictures import grid
 from pydistill.problem import resolve_device
-from pydistill.ridge import regressed
+from pydistill.tasks.classification import regressed
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10

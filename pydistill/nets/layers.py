@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pydistill.ops import norm_relu_pool
+from pydistill.ops._layout import wrapped
 from pydistill.ops.conv3x3 import conv3x3, fits
 
 Norm: TypeAlias = Literal["none", "batch", "layer", "instance", "group"]
@@ -56,7 +57,7 @@ class Convolution(nn.Conv2d):
 
     def _faster(self, images: Tensor) -> bool:
         plain = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups) == _PLAIN
-        if not plain or images.device.type != "cpu" or torch.is_autocast_enabled("cpu") or _wrapped(images):
+        if not plain or images.device.type != "cpu" or torch.is_autocast_enabled("cpu") or wrapped(images):
             return False
         work = images[:, :1].numel() * self.weight.numel()
         return work >= _LEAST_WORK and fits(images, self.weight)
@@ -65,10 +66,6 @@ class Convolution(nn.Conv2d):
 _PLAIN = ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 _LEAST_WORK = 10_000_000
 """Multiply-adds below which a convolution is over before the operator's fixed cost is."""
-
-
-def _wrapped(tensor: Tensor) -> bool:
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 _NORMS: Mapping[Norm, Callable[[int, int, int], nn.Module]] = {

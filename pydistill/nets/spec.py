@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from pydistill.errors import did_you_mean
+from pydistill.options import parse_options
 
 if TYPE_CHECKING:
     from pydistill.nets.base import Network
@@ -128,17 +129,10 @@ def parse(text: str) -> Spec:
         raise ValueError(f"unknown network {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
     kind = known[name]
     kinds = _option_kinds(kind)
-    options: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
-        option, equals, value = (piece.strip() for piece in part.partition("="))
-        if option not in kinds:
-            raise ValueError(
-                f"{name} has no option {option!r}{did_you_mean(option, kinds)}; "
-                f"it has: {', '.join(kinds) or 'none'}"
-            )
-        if not equals or option in options:
-            raise ValueError(f"{name}: expected {option}=VALUE once, found {rest!r}")
-        options[option] = value if typing.get_args(kinds[option]) else _integer(name, option, value)
+    options = {
+        option: value if typing.get_args(kinds[option]) else _integer(name, option, value)
+        for option, value in parse_options(name, rest, kinds).items()
+    }
     return kind(**options)
 
 

@@ -8,6 +8,11 @@ from torch import Tensor
 from pydistill.ops._define import Vmap
 
 
+def wrapped(tensor: Tensor) -> bool:
+    """Whether a tensor stands for another one within ``torch.func``."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
 def image_format(x: Tensor) -> torch.memory_format:
     """The format that kernels work and answer in for images x (R, C, H, W).
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pydistill.ops import _siamese_plain as plain
 from pydistill.ops._define import Operator, define
-from pydistill.ops._layout import empty_images
+from pydistill.ops._layout import empty_images, wrapped
 from pydistill.ops._library import compiled_for
 from pydistill.ops._siamese_plain import COLUMNS
 
@@ -131,7 +131,7 @@ def _readable(tensor: Tensor) -> bool:
     """Whether its numbers can be looked at: not while traced or mapped, and not where there are none."""
     if torch.compiler.is_compiling() or type(tensor) is not Tensor or tensor.is_meta:
         return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return not wrapped(tensor)
 
 
 def _fake(images: Tensor, values: Tensor, rows: Tensor, constant: bool) -> Tensor:

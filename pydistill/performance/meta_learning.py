@@ -117,15 +117,14 @@ class MetaLearning(Method):
         }
         losses, gradients = self._gradients(problem, state, leaves, index)
         scale, share = self._clipped(state, gradients), SCHEDULES[self.schedule](index, self.iterations)
-        for name, gradient in gradients.items():
-            rate = self.learning_rate if name == "images" or name.startswith(_WEIGHTS) else self.scalar_rate
-            moved, state["optimiser"][name] = _RULE.update(
-                {name: state["learned"][name]},
-                {name: gradient * scale},
-                state["optimiser"][name],
-                share * rate,
-            )
-            state["learned"][name] = moved[name]
+        large = {name for name in leaves if name == "images" or name.startswith(_WEIGHTS)}
+        optim.move_each(
+            _RULE,
+            state["learned"],
+            {name: gradient * scale for name, gradient in gradients.items()},
+            state["optimiser"],
+            {name: share * (self.learning_rate if name in large else self.scalar_rate) for name in leaves},
+        )
         return losses
 
     def result(self, problem: Problem, state: State) -> Synthetic:

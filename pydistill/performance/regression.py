@@ -23,8 +23,9 @@ from pydistill.initial import INITS, initial
 from pydistill.kernels import Kernel
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.problem import Problem
-from pydistill.ridge import regressed, solve
+from pydistill.ridge import solve
 from pydistill.schedules import SCHEDULES
+from pydistill.tasks.classification import regressed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +110,7 @@ class KernelRidgeMatching(Method):
             learned[name].requires_grad_()
         loss, correct = self._error(problem, state, learned, index)
         gradients = torch.autograd.grad(loss, [learned[name] for name in moving])
-        for name, gradient in zip(moving, gradients, strict=True):
-            moved, state["optimiser"][name] = _RULE.update(
-                {name: state[name]}, {name: gradient}, state["optimiser"][name], rates[name]
-            )
-            state[name] = moved[name]
+        optim.move_each(_RULE, state, dict(zip(moving, gradients, strict=True)), state["optimiser"], rates)
         self.advance(problem, state, index)
         return {"loss": loss.detach(), "accuracy on the batch": correct}
 

@@ -60,3 +60,11 @@ class Classification(Task):
 
     def value(self, statistics: Tensor) -> float:
         return float(statistics[0] / statistics[1])
+
+
+def regressed(targets: Tensor, classes: int | None = None) -> Tensor:
+    """What is regressed for targets: (N,) classes as one-hot rows less 1 / K; (N, K) values as they are."""
+    if targets.is_floating_point():
+        return targets
+    total = int(targets.max()) + 1 if classes is None else classes
+    return F.one_hot(targets, total).float() - 1 / total
