@@ -301,6 +301,8 @@ class DatasetDistillation(MetaLearning):
     """DD: back-propagation through the whole training.
 
     [0] T. Wang, J.-Y. Zhu, A. Torralba, A. A. Efros: Dataset Distillation. arXiv:1811.10959.
+    [1] I. Sucholutsky, M. Schonlau: Soft-Label Dataset Distillation and Text Dataset Distillation. IJCNN
+        2021, arXiv:1910.02551: labels learned too, as the quick preset does.
     """
 
     name: ClassVar[str] = "dd"
@@ -313,9 +315,11 @@ class DatasetDistillation(MetaLearning):
             "iterations": 100,
             "inner_steps": 10,
             "batch_real": 256,
-            "learning_rate": 0.02,
+            "learning_rate": 0.06,
             "schedule": "cosine",
             "learn_rates": "one",
+            "learn_labels": True,
+            "scalar_rate": 0.05,
         },
         "paper": {"inner_steps": 30, "learn_rates": "steps"},
     }
