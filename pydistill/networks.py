@@ -81,24 +81,30 @@ class Pool(Networks):
     """Networks that are trained for a while after each use, and replaced by fresh ones in the end.
 
     A turn draws one of them. After the turn it does ``steps`` steps of gradient descent on the images of
-    ``data``; once it has lived its length, drawn uniformly from 1 to ``longest`` steps, a fresh one takes
-    its place. So at any time the pool holds networks of many ages (arXiv:2307.09742, section 4.2).
+    ``data``; once it has lived its length, drawn uniformly from ``shortest`` to ``longest`` steps, a fresh
+    one takes its place. So at any time the pool holds networks of many ages (arXiv:2307.09742, section
+    4.2). A pool of one whose shortest and longest lives are the same is the alternation of
+    arXiv:2006.05929, algorithm 1.
 
     Attributes:
         size: Networks held.
+        shortest: Steps before which no network is renewed.
         longest: Steps after which a network is renewed at the latest.
         steps: Steps after each use.
         batch: Images a step.
         data: What they learn from: the synthetic images or the real ones.
         rate: Learning rate.
+        momentum: Of gradient descent.
     """
 
     size: int = 5
+    shortest: int = 1
     longest: int = 100
     steps: int = 5
     batch: int = 256
     data: str = "synthetic"
     rate: float = 0.01
+    momentum: float = 0.9
 
     DATA: ClassVar[tuple[str, ...]] = ("synthetic", "real")
 
@@ -108,9 +114,13 @@ class Pool(Networks):
         Raises:
             ValueError: A number is out of range or ``data`` is unknown.
         """
-        for name in ("size", "longest", "steps", "batch"):
+        for name in ("size", "shortest", "longest", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"pool: {name} must be at least 1, got {getattr(self, name)}")
+        if self.shortest > self.longest:
+            raise ValueError(
+                f"pool: shortest must be at most longest = {self.longest}, got {self.shortest}"
+            )
         if not self.rate > 0:
             raise ValueError(f"pool: rate must be above 0, got {self.rate}")
         if self.data not in self.DATA:
@@ -126,9 +136,13 @@ class Pool(Networks):
     def advance(self, problem: Problem, architecture: str, state: State, turn: int, lesson: Lesson) -> None:
         at = self._chosen(problem, turn)
         member = state["members"][at]
+        member["age"] += self.steps
+        if member["age"] >= member["life"]:  # what it learned now would never be looked at
+            state["members"][at] = self._born(problem, architecture, at, member["generation"] + 1)
+            return
         network = _load(_draw(problem, architecture, "pool", 0), member["weights"]).train()
         parameters = dict(network.named_parameters())
-        rule = optim.Sgd(momentum=0.9)
+        rule = optim.Sgd(momentum=self.momentum)
         memory = rule.init(parameters)
         kind = "task" if self.data == "real" else lesson.loss
         for step in range(self.steps):
@@ -137,16 +151,13 @@ class Pool(Networks):
             gradients = torch.autograd.grad(loss, list(parameters.values()))
             rule.update_(parameters, dict(zip(parameters, gradients, strict=True)), memory, self.rate)
         member["weights"] = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        member["age"] += self.steps
-        if member["age"] >= member["life"]:
-            state["members"][at] = self._born(problem, architecture, at, member["generation"] + 1)
 
     def _chosen(self, problem: Problem, turn: int) -> int:
         return int(torch.randint(self.size, (), generator=problem.generator("pool choice", turn)))
 
     def _born(self, problem: Problem, architecture: str, at: int, generation: int) -> State:
         life = torch.randint(
-            1, self.longest + 1, (), generator=problem.generator("pool life", at, generation)
+            self.shortest, self.longest + 1, (), generator=problem.generator("pool life", at, generation)
         )
         network = _draw(problem, architecture, "pool", at, generation)
         weights = {name: value.detach() for name, value in network.state_dict().items()}
@@ -220,6 +231,27 @@ def parse_networks(text: str) -> Networks:
     raise ValueError(
         f"networks must be random, pool, pool:size=5,longest=100,data=real or folder:PATH; got {text!r}"
     )
+
+
+def settle(network: nets.Network, images: Tensor) -> None:
+    """Give batch normalisation the running statistics of ``images`` (N, C, H, W); weights stay.
+
+    What statistics a network has learned on synthetic images, or none, are of no use on real ones. The
+    network is left in evaluation mode; one without such statistics is left as it is.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    if not layers:
+        return
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches seen, here one
+    network.train()
+    with torch.no_grad():
+        network(images)
+    network.eval()
+    for layer, momentum in zip(layers, before, strict=True):
+        layer.momentum = momentum
 
 
 def _options(text: str) -> dict[str, Any]:

@@ -20,16 +20,13 @@ from torch import Tensor
 from pydistill import nets, optim, seeds
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import Recipe, StoredTraining
-from pydistill.initial import INITS, initial
+from pydistill.initial import INITS, confident, initial
 from pydistill.inner import Course
 from pydistill.method import Family, Method, State, Synthetic, option, register
 from pydistill.optim import Tensors
 from pydistill.problem import Problem
 from pydistill.schedules import SCHEDULES
 from pydistill.tasks.base import chunks
-
-_SURE = 0.9
-"""Probability of its own class that a learned label starts from."""
 
 _LEAST_MOMENTUM = 0.01
 """Where a momentum that is learned starts from at least: it is learned as a logit."""
@@ -90,7 +87,7 @@ class MetaLearning(Method):
         images = first.images
         learned = {"images": images}
         if self.learn_labels:
-            learned["labels"] = _sure(first.targets, problem.task.outputs)
+            learned["labels"] = confident(first.targets, problem.task.outputs)
         if self.learn_rates != "none":
             count = [self.inner_steps] if self.learn_rates == "steps" else []
             learned["rate"] = torch.full(count, math.log(self.inner_rate), device=images.device)
@@ -287,12 +284,6 @@ class MetaLearning(Method):
 
 
 _RULE = optim.Adam()
-
-
-def _sure(targets: Tensor, classes: int) -> Tensor:
-    """Logits (M, K) of labels that give their own class the probability it starts from."""
-    hard = F.one_hot(targets, classes).float()
-    return (hard * _SURE + (1 - hard) * (1 - _SURE) / (classes - 1)).log()
 
 
 @register
