@@ -13,26 +13,33 @@ networks (two-level bootstrap, 95 %).
 Three accuracies stand side by side: of fresh networks by the protocol; of kernel ridge regression on the
 set in each of those networks' features; and, where a method learns a set for one use, of that use (a
 kernel, or the training that was differentiated), beside ten random selections a set used in the same way.
+
+Experts, teachers and other networks that a method trains before its first step are part of its budget, and
+reported apart. Of the first set of a row, what it was after a tenth and a third of its time is evaluated
+too. Beside the JSON stand a table (``NAME.md``), a chart of accuracy against seconds (``NAME.png``) and a
+strip of pictures a row. Before anything is run, the time that is still to come is estimated.
 """
 
 import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import measure
+from benchmarks.chart import chart
 from benchmarks.code import digest
+from benchmarks.methods.equal_table import markdown, options, show, table
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
 from pydistill.data.recipe import TRAINED, Recipe
-from pydistill.distill import distill
+from pydistill.distill import collect, distill
 from pydistill.evaluate import Protocol, Report, evaluate, named
-from pydistill.evaluate.statistics import difference, summarise
 from pydistill.evaluate.train import PRECISIONS
 from pydistill.files import write_text
 from pydistill.method import Method, make_method, methods
@@ -42,6 +49,9 @@ from pydistill.problem import make_problem
 
 RESULTS = measure.ROOT / "benchmarks" / "results" / "equal_time"
 DRAWS = 10
+MARKS = (0.1, 1 / 3)
+"""Shares of the steps after which a row's first set is looked at on the way."""
+
 TIMED_TURNS, TIMED_SECONDS = 3, 1.0
 """At least so many turns, and so many seconds of them, are timed before a run is fitted into its budget."""
 
@@ -51,18 +61,6 @@ def rows(wanted: list[str]) -> list[str]:
     made = wanted or [name for name, kind in methods().items() if kind().steps > 0]
     factors = sorted({options(row).get("factor", 1) for row in made})
     return made + [f"random factor={factor}" for factor in factors]
-
-
-def options(row: str) -> dict[str, Any]:
-    """``dm factor=2 learning_rate=3`` to the options after the name."""
-    found: dict[str, Any] = {}
-    for part in row.split()[1:]:
-        name, _, value = part.partition("=")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def configured(row: str, network: str, iterations: int) -> Method:
@@ -95,34 +93,76 @@ def fitting(row: str, data: RealData, network: str, ipc: int, seconds: float) ->
     return max(turn, int(left / each) // turn * turn)
 
 
+@dataclass(frozen=True)
+class Distilled:
+    """A finished set and how it came about.
+
+    Attributes:
+        made: The set.
+        preparing: Seconds before the first step.
+        seconds: Seconds in all, preparing included.
+        early: (seconds, steps, set) on the way.
+    """
+
+    made: DistilledData
+    preparing: float
+    seconds: float
+    early: Sequence[tuple[float, int, DistilledData]]
+
+
+def distilled(data: RealData, method: Method, ipc: int, seed: int, marks: Sequence[float]) -> Distilled:
+    """Distil, timing what is a method's own; sets at ``marks`` are taken outside the clock."""
+    problem = make_problem(data, ipc=ipc, seed=seed)
+    begun = time.perf_counter()
+    state = method.start(problem)
+    measure.wait()
+    preparing = seconds = time.perf_counter() - begun
+    wanted, early = {max(1, round(mark * method.steps)) for mark in marks}, []
+    for index in range(method.steps):
+        begun = time.perf_counter()
+        method.step(problem, state, index)
+        measure.wait()
+        seconds += time.perf_counter() - begun
+        if index + 1 in wanted:
+            early.append((seconds, index + 1, collect(problem, method, state, seconds)))
+    return Distilled(collect(problem, method, state, seconds), preparing, seconds, early)
+
+
 def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> tuple[DistilledData, dict]:
     """Distil once, evaluate, and say what was found."""
-    iterations = 1
-    if not row.startswith("random "):
+    iterations, drawn = 1, row.startswith("random ")
+    if not drawn:
         iterations = fitting(row, data, arguments.network, arguments.ipc, 60 * arguments.minutes)
     method = configured(row, arguments.network, iterations)
-    begun = time.perf_counter()
-    made = distill(data, method, ipc=arguments.ipc, seed=seed)
-    seconds = time.perf_counter() - begun
+    done = distilled(data, method, arguments.ipc, seed, () if drawn or seed else MARKS)
     protocol = named(
         "quick",
         architectures=(arguments.network,),
         kernels=(TRAINED,),
         precision=arguments.precision,
-        repeats=1 if row.startswith("random ") else arguments.repeats,
+        repeats=1 if drawn else arguments.repeats,
         random_draws=0,
         whole=False,
         split=arguments.split,
     )
+    made = done.made
     report = evaluate(dataclasses.replace(made, recipe=without_training(made)), data, protocol)
     values = {name: by_name(report, name)["distilled"] for name in report.architectures}
+    plain = dataclasses.replace(protocol, kernels=())
+    points = []
+    for seconds, steps, early in done.early:
+        bare = dataclasses.replace(early, recipe=without_training(early))
+        found = by_name(evaluate(bare, data, plain), arguments.network)["distilled"]
+        points.append({"seconds": seconds, "steps": steps, "values": found})
     return made, {
         "seed": seed,
         "values": values.pop(arguments.network),
         "values in features": next(iter(values.values())),
         "as learned": as_learned(made, data, protocol, seed),
+        "on the way": points,
         "iterations": method.steps,
-        "distilling seconds": seconds,
+        "preparing seconds": done.preparing,
+        "distilling seconds": done.seconds,
         "evaluating seconds": report.seconds,
         "options": method.config(),
     }
@@ -158,86 +198,34 @@ def code(row: str, network: str) -> str:
     return digest(each.__module__ for each in used)
 
 
-def table(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """A summary a row, with its difference to random selection at the same factor and to ``dm``."""
-    found = []
-    kept = content["rows"]
-    for name, row in kept.items():
-        sets = [each["values"] for each in row["sets"]]
-        if not sets:
-            continue
-        mean = summarise([value for values in sets for value in values])
-        facts: dict[str, Any] = {"row": name, "mean": mean.mean, "std": mean.std, "n": mean.n}
-        facts["sets"], facts["networks a set"] = len(sets), len(sets[0])
-        for key in ("iterations", "distilling seconds"):
-            facts[key] = sorted(each[key] for each in row["sets"])[len(sets) // 2]
-        against = {"random": f"random factor={options(name).get('factor', 1)}", "dm": "dm"}
-        for label, other in against.items():
-            theirs = [each["values"] for each in kept.get(other, {}).get("sets", [])]
-            if other != name and theirs and not name.startswith("random"):
-                gap = difference(sets, theirs)
-                facts[f"less {label}"] = [gap.mean, gap.low, gap.high]
-        inside = [value for each in row["sets"] for value in each["values in features"]]
-        facts["mean in features"] = summarise(inside).mean
-        facts["as learned"] = {use: used(row["sets"], use) for use in row["sets"][0]["as learned"]}
-        found.append(facts)
-    return found
+def estimate(data: RealData, arguments: argparse.Namespace, missing: Sequence[tuple[str, int]]) -> float:
+    """Seconds that the (row, sets) still missing will take: the budget, and evaluations as two short ones.
 
-
-def used(sets: list[dict[str, Any]], use: str) -> dict[str, Any]:
-    """Sets in one use, and how far they are from random selections in the same use."""
-    own = [each["as learned"][use]["distilled"] for each in sets]
-    drawn = [[value] for each in sets for value in each["as learned"][use]["random"]]
-    mean = summarise([value for values in own for value in values])
-    gap = difference(own, drawn)
-    random = summarise([value for values in drawn for value in values])
-    return {
-        "mean": mean.mean,
-        "std": mean.std,
-        "n": mean.n,
-        "random": random.mean,
-        "random std": random.std,
-        "less random": [gap.mean, gap.low, gap.high],
-    }
-
-
-def use_text(item: tuple[str, dict[str, Any]]) -> str:
-    """One use of a row's sets, in words."""
-    use, found = item
-    own = f"{100 * found['mean']:.1f} ± {100 * found['std']:.1f}"
-    return f"{use}: {own}, random {100 * found['random']:.1f} ± {100 * found['random std']:.1f}"
-
-
-def show(content: dict[str, Any], console: Console) -> None:
-    """The table, on the console."""
-    columns = (
-        "method",
-        "accuracy",
-        "less random",
-        "less dm",
-        "in features",
-        "as learned",
-        "steps",
-        "s",
-        "n",
-    )
-    shown = Table(*columns)
-    for facts in table(content):
-        gaps = [
-            f"{100 * gap[0]:+.1f} ({100 * gap[1]:+.1f}..{100 * gap[2]:+.1f})" if gap else "-"
-            for gap in (facts.get("less random"), facts.get("less dm"))
-        ]
-        shown.add_row(
-            facts["row"],
-            f"{100 * facts['mean']:.1f} ± {100 * facts['std']:.1f}",
-            *gaps,
-            f"{100 * facts['mean in features']:.1f}",
-            "\n".join(map(use_text, facts["as learned"].items())) or "-",
-            str(facts["iterations"]),
-            f"{facts['distilling seconds']:.0f}",
-            f"{facts['sets']} x {facts['networks a set']}",
+    Two trainings of a few epochs on a random selection give the time of an epoch and of scoring.
+    """
+    small, seconds = distill(data, "random", ipc=arguments.ipc), []
+    few = (3, 13)
+    for epochs in (few[0], *few):  # the first one only warms up
+        short = named(
+            "quick",
+            architectures=(arguments.network,),
+            precision=arguments.precision,
+            epochs=epochs,
+            repeats=1,
+            random_draws=0,
+            whole=False,
+            split=arguments.split,
         )
-    console.print(shown)
+        seconds.append(evaluate(small, data, short).seconds)
+    each = max(0.0, seconds[2] - seconds[1]) / (few[1] - few[0])
+    network = seconds[1] + each * (named("quick").epochs - few[0])
+    total = 0.0
+    for row, sets in missing:
+        drawn, views = row.startswith("random "), options(row).get("factor", 1) ** 2
+        networks = 1 if drawn else arguments.repeats + arguments.repeats * len(MARKS) / sets
+        distilling = 0.0 if drawn else 60 * arguments.minutes
+        total += sets * (distilling + networks * network * views)
+    return total
 
 
 def main() -> None:
@@ -262,6 +250,7 @@ def main() -> None:
     path = RESULTS / f"{arguments.name}.json"
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     wanted = rows(arguments.row)
+    count = {name: DRAWS if name.startswith("random ") else arguments.seeds for name in wanted}
     common = {
         key: getattr(arguments, key)
         for key in ("ipc", "network", "minutes", "repeats", "split", "precision")
@@ -270,9 +259,17 @@ def main() -> None:
         settings = common | {"code": code(name, arguments.network)}
         row = content["rows"].get(name)
         if row is None or row["settings"] != settings:
-            row = content["rows"][name] = {"settings": settings, "commit": measure.commit(), "sets": []}
-        count = DRAWS if name.startswith("random ") else arguments.seeds
-        for seed in range(len(row["sets"]), count):
+            content["rows"][name] = {"settings": settings, "commit": measure.commit(), "sets": []}
+    missing = [
+        (name, count[name] - len(content["rows"][name]["sets"]))
+        for name in wanted
+        if count[name] > len(content["rows"][name]["sets"])
+    ]
+    if missing:
+        console.print(f"about {estimate(data, arguments, missing) / 60:.0f} minutes to come")
+    for name, _ in missing:
+        row = content["rows"][name]
+        for seed in range(len(row["sets"]), count[name]):
             if time.perf_counter() - begun > 60 * arguments.stop_after:
                 console.print("stopped; run the same command again to go on")
                 return
@@ -281,9 +278,10 @@ def main() -> None:
             if seed == 0:
                 picture = grid(first_images(made), columns=min(10, 2 * arguments.ipc))
                 write_picture(picture, RESULTS / f"{arguments.name}-{slug(name)}.png")
-            save(path, content, arguments)
+            save(path, content, arguments, data)
             values = " ".join(f"{100 * value:.1f}" for value in facts["values"])
             console.print(f"{name}, seed {seed}: {values} %, {facts['distilling seconds']:.0f} s")
+    save(path, content, arguments, data)
     show(content, console)
 
 
@@ -298,8 +296,8 @@ def slug(row: str) -> str:
     return row.replace(" ", "-").replace("=", "").replace(":", "").replace(",", "")
 
 
-def save(path: Path, content: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Write all that is known so far."""
+def save(path: Path, content: dict[str, Any], arguments: argparse.Namespace, data: RealData) -> None:
+    """Write all that is known so far: JSON, table, chart."""
     facts = {
         "benchmark": "equal_time",
         "command": "python -m benchmarks.methods.equal_time "
@@ -317,6 +315,26 @@ def save(path: Path, content: dict[str, Any], arguments: argparse.Namespace) -> 
         "rows": content["rows"],
     }
     write_text(path, json.dumps(facts, indent=1) + "\n")
+    write_text(path.with_suffix(".md"), markdown(content, data, arguments.ipc, arguments.network))
+    sides = courses(content)
+    if sides:
+        write_picture(chart(sides), path.with_suffix(".png"))
+
+
+def courses(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Points of each row's first set on its way and of all its sets at the end."""
+    found = {}
+    for name, row in content["rows"].items():
+        if row["sets"] and row["sets"][0].get("on the way"):
+            end = {
+                "seconds": row["sets"][0]["distilling seconds"],
+                "values": [value for each in row["sets"] for value in each["values"]],
+            }
+            points = [*row["sets"][0]["on the way"], end]
+            found[name] = [
+                {**point, "mean": sum(point["values"]) / len(point["values"])} for point in points
+            ]
+    return found
 
 
 if __name__ == "__main__":

@@ -11,17 +11,16 @@ that is done is kept as long as its settings and the code it rests on are the sa
 import argparse
 import dataclasses
 import functools
-import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from benchmarks import measure
+from benchmarks.chart import chart
 from benchmarks.code import digest
 from benchmarks.methods import plain_dm
 from benchmarks.methods.equal_time import code, configured
@@ -37,7 +36,6 @@ from pydistill.problem import make_problem
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
 PLAIN = "plain dm"
-COLOURS = ("#c05020", "#2060b0", "#208050", "#803080")
 MARKS = (0.02, 0.1, 1 / 3, 0.6, 1.0)
 """Shares of the budget at which images are kept."""
 Side = Iterator[tuple[float, Callable[[], DistilledData]]]
@@ -133,7 +131,9 @@ def main() -> None:
             found[name]["points"].append(point)
             console.print(f"{name}: {seconds:.0f} s, {steps} steps, {100 * mean:.1f} %")
         measure.write(path, "time_to_accuracy", found, share_of_time=shares(found))
-        write_picture(chart(found), path.with_suffix(".png"))
+        write_picture(
+            chart({name: side["points"] for name, side in found.items()}), path.with_suffix(".png")
+        )
     console.print(f"plain accuracy reached in this share of its time: {shares(found)}")
 
 
@@ -146,46 +146,6 @@ def shares(found: dict[str, dict[str, Any]]) -> dict[str, float | None]:
         if name != PLAIN
     }
     return {name: times[0] / goal["seconds"] if times else None for name, times in reached.items()}
-
-
-def chart(found: dict[str, dict[str, Any]]) -> Image.Image:
-    """Accuracy against seconds: a line a side, every network a dot."""
-    wide, tall, left, low_edge = 860, 420, 60, 360
-    canvas = Image.new("RGB", (wide, tall), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    sides = {name: side["points"] for name, side in found.items()}
-    points = [point for side in sides.values() for point in side]
-    longest = max(point["seconds"] for point in points)
-    values = [100 * value for point in points for value in point["values"]]
-    low, high = min(values) - 1, max(values) + 1
-
-    def place(seconds: float, value: float) -> tuple[float, float]:
-        return (
-            left + (wide - left - 20) * seconds / longest,
-            low_edge - (low_edge - 20) * (100 * value - low) / (high - low),
-        )
-
-    for tick in range(int(low) // 5 * 5 + 5, int(high) + 1, 5):
-        _, y = place(0, tick / 100)
-        draw.line((left, y, wide - 20, y), fill="#dddddd")
-        draw.text((left - 8, y), f"{tick} %", fill="black", font=font, anchor="rm")
-    for tick in range(0, int(longest) + 1, 60 if longest > 120 else 10):
-        x, _ = place(tick, low / 100)
-        draw.text((x, low_edge + 8), str(tick), fill="black", font=font, anchor="ma")
-    draw.text(((left + wide) / 2, tall - 22), "seconds of distilling", fill="black", font=font, anchor="ma")
-    labels: list[float] = []
-    coloured = zip(sides.items(), itertools.cycle(COLOURS))  # as many as there are
-    for (name, side), colour in sorted(coloured, key=lambda each: -each[0][1][-1]["mean"]):
-        draw.line([place(point["seconds"], point["mean"]) for point in side], fill=colour, width=3)
-        for point in side:
-            for value in point["values"]:
-                x, y = place(point["seconds"], value)
-                draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
-        x, y = place(side[-1]["seconds"], side[-1]["mean"])
-        above = all(abs(y - 22 - other) > 16 for other in labels)
-        labels.append(y - 22 if above else y + 32)
-        draw.text((x - 6, labels[-1]), name, fill=colour, font=font, anchor="rs")
-    return canvas
 
 
 if __name__ == "__main__":

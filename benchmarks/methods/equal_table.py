@@ -1,0 +1,173 @@
+"""Tables of methods side by side: on the console and as text, with what was published beside it."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import measure
+from pydistill.data import RealData
+from pydistill.evaluate.statistics import difference, summarise
+
+PUBLISHED = measure.ROOT / "benchmarks" / "published.json"
+
+
+def options(row: str) -> dict[str, Any]:
+    """``dm factor=2 learning_rate=3`` to the options after the name."""
+    found: dict[str, Any] = {}
+    for part in row.split()[1:]:
+        name, _, value = part.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def table(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """A summary a row, with its difference to random selection at the same factor and to ``dm``."""
+    found = []
+    kept = content["rows"]
+    for name, row in kept.items():
+        sets = [each["values"] for each in row["sets"]]
+        if not sets:
+            continue
+        mean = summarise([value for values in sets for value in values])
+        facts: dict[str, Any] = {"row": name, "mean": mean.mean, "std": mean.std, "n": mean.n}
+        facts["sets"], facts["networks a set"] = len(sets), len(sets[0])
+        for key in ("iterations", "distilling seconds"):
+            facts[key] = sorted(each[key] for each in row["sets"])[len(sets) // 2]
+        against = {"random": f"random factor={options(name).get('factor', 1)}", "dm": "dm"}
+        for label, other in against.items():
+            theirs = [each["values"] for each in kept.get(other, {}).get("sets", [])]
+            if other != name and theirs and not name.startswith("random"):
+                gap = difference(sets, theirs)
+                facts[f"less {label}"] = [gap.mean, gap.low, gap.high]
+        inside = [value for each in row["sets"] for value in each["values in features"]]
+        facts["mean in features"] = summarise(inside).mean
+        facts["as learned"] = {use: used(row["sets"], use) for use in row["sets"][0]["as learned"]}
+        found.append(facts)
+    return found
+
+
+def used(sets: list[dict[str, Any]], use: str) -> dict[str, Any]:
+    """Sets in one use, and how far they are from random selections in the same use."""
+    own = [each["as learned"][use]["distilled"] for each in sets]
+    drawn = [[value] for each in sets for value in each["as learned"][use]["random"]]
+    mean = summarise([value for values in own for value in values])
+    gap = difference(own, drawn)
+    random = summarise([value for values in drawn for value in values])
+    return {
+        "mean": mean.mean,
+        "std": mean.std,
+        "n": mean.n,
+        "random": random.mean,
+        "random std": random.std,
+        "less random": [gap.mean, gap.low, gap.high],
+    }
+
+
+def use_text(item: tuple[str, dict[str, Any]]) -> str:
+    """One use of a row's sets, in words."""
+    use, found = item
+    own = f"{100 * found['mean']:.1f} ± {100 * found['std']:.1f}"
+    return f"{use}: {own}, random {100 * found['random']:.1f} ± {100 * found['random std']:.1f}"
+
+
+def show(content: dict[str, Any], console: Console) -> None:
+    """The table, on the console."""
+    columns = (
+        "method",
+        "accuracy",
+        "less random",
+        "less dm",
+        "in features",
+        "as learned",
+        "steps",
+        "s",
+        "n",
+    )
+    shown = Table(*columns)
+    for facts in table(content):
+        gaps = [
+            f"{100 * gap[0]:+.1f} ({100 * gap[1]:+.1f}..{100 * gap[2]:+.1f})" if gap else "-"
+            for gap in (facts.get("less random"), facts.get("less dm"))
+        ]
+        shown.add_row(
+            facts["row"],
+            f"{100 * facts['mean']:.1f} ± {100 * facts['std']:.1f}",
+            *gaps,
+            f"{100 * facts['mean in features']:.1f}",
+            "\n".join(map(use_text, facts["as learned"].items())) or "-",
+            str(facts["iterations"]),
+            f"{facts['distilling seconds']:.0f}",
+            f"{facts['sets']} x {facts['networks a set']}",
+        )
+    console.print(shown)
+
+
+# ---- beside what was published ------------------------------------------------------------------------
+
+
+def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) -> str:
+    """The table as text, rows from the best down, random selection last."""
+    lines = [
+        "| method | accuracy | less random | less `dm` | as learned | before the first step, s | steps "
+        "| published | what differs there |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    found = sorted(table(content), key=lambda each: (each["row"].startswith("random"), -each["mean"]))
+    for facts in found:
+        sets = content["rows"][facts["row"]]["sets"]
+        prepared = sorted(each.get("preparing seconds", 0.0) for each in sets)[len(sets) // 2]
+        known = published(data, ipc, facts["row"])
+        cells = [
+            f"`{facts['row'].removesuffix(' factor=1')}`",
+            f"{100 * facts['mean']:.1f} ± {100 * facts['std']:.1f} ({facts['n']})",
+            gap_text(facts.get("less random")),
+            gap_text(facts.get("less dm")),
+            "; ".join(map(use_text, facts["as learned"].items())) or "-",
+            f"{prepared:.0f}",
+            f"{facts['iterations']:,}",
+            "-" if known is None else f"{known['value']:.1f} [{known['source']}]",
+            "-" if known is None else differing(known, sets[0], data, network),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def gap_text(gap: list[float] | None) -> str:
+    """A difference's interval, in points."""
+    return "-" if gap is None else f"{100 * gap[1]:+.1f} to {100 * gap[2]:+.1f}"
+
+
+def published(data: RealData, ipc: int, row: str) -> dict[str, Any] | None:
+    """What is published of a row's method on data of this name, for so many images a class."""
+    everything = json.loads(PUBLISHED.read_text())["figures"]
+    name = row.split()[0]
+    for figure in everything:
+        fits = figure["data"] in data.name.replace("_", "-") and figure["ipc"] == ipc
+        if (
+            fits
+            and figure["method"] == name
+            and figure["factor"] == options(row).get("factor", _factor(name))
+        ):
+            found: dict[str, Any] = figure
+            return found
+    return None
+
+
+def _factor(name: str) -> int:
+    return 2 if name == "idc" else 1
+
+
+def differing(known: dict[str, Any], done: dict[str, Any], data: RealData, network: str) -> str:
+    """In what the published figure's making differs from ours."""
+    ours = {"network": network, "preprocess": data.preprocess.name, "steps": done["iterations"]}
+    told = [
+        f"{key} {known[key]:,}" if isinstance(known[key], int) else f"{key} {known[key]}"
+        for key, value in ours.items()
+        if key in known and known[key] != value
+    ]
+    return "; ".join([*told, *known.get("differs", [])]) or "nothing known"
