@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measure
-from benchmarks.methods.equal_time import DRAWS, by_name, code, configured, fitting, options
-from benchmarks.methods.time_to_accuracy import chart
+from benchmarks.chart import chart
+from benchmarks.methods.equal_table import options
+from benchmarks.methods.equal_time import DRAWS, by_name, code, configured, fitting
 from pydistill.data import DistilledData, RealData, load_data
 from pydistill.distill import distill
 from pydistill.evaluate import Protocol, evaluate
@@ -79,7 +80,8 @@ def main() -> None:
             continue
         found[row] = {"settings": settings, "commit": measure.commit(), **run(row, given, console)}
         measure.write(path, "kernel_regression", found, data=given.name)
-        write_picture(chart(found), path.with_suffix(".png"))
+        sides = {name: side["points"] for name, side in found.items()}
+        write_picture(chart(sides), path.with_suffix(".png"))
     shown = Table("row", "test", "random", "steps", "seconds")
     for row, side in found.items():
         last, random = side["points"][-1], side["random"]
