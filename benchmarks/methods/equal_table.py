@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks import measure
 from pydistill.data import RealData
-from pydistill.evaluate.statistics import difference, summarise
+from pydistill.evaluate.statistics import Summary, difference, summarise
 
 PUBLISHED = measure.ROOT / "benchmarks" / "published.json"
 
@@ -34,7 +34,7 @@ def table(content: dict[str, Any]) -> list[dict[str, Any]]:
         if not sets:
             continue
         mean = summarise([value for values in sets for value in values])
-        facts: dict[str, Any] = {"row": name, "mean": mean.mean, "std": mean.std, "n": mean.n}
+        facts: dict[str, Any] = {"row": name, "mean": mean.mean, "std": spread(mean), "n": mean.n}
         facts["sets"], facts["networks a set"] = len(sets), len(sets[0])
         for key in ("iterations", "distilling seconds"):
             facts[key] = sorted(each[key] for each in row["sets"])[len(sets) // 2]
@@ -60,10 +60,10 @@ def used(sets: list[dict[str, Any]], use: str) -> dict[str, Any]:
     random = summarise([value for values in drawn for value in values])
     return {
         "mean": mean.mean,
-        "std": mean.std,
+        "std": spread(mean),
         "n": mean.n,
         "random": random.mean,
-        "random std": random.std,
+        "random std": spread(random),
         "less random": [gap.mean, gap.low, gap.high],
     }
 
@@ -71,8 +71,18 @@ def used(sets: list[dict[str, Any]], use: str) -> dict[str, Any]:
 def use_text(item: tuple[str, dict[str, Any]]) -> str:
     """One use of a row's sets, in words."""
     use, found = item
-    own = f"{100 * found['mean']:.1f} ± {100 * found['std']:.1f}"
-    return f"{use}: {own}, random {100 * found['random']:.1f} ± {100 * found['random std']:.1f}"
+    own, random = ((found[mean], found[std]) for mean, std in (("mean", "std"), ("random", "random std")))
+    return f"{use}: {percent(*own)}, random {percent(*random)}"
+
+
+def percent(mean: float, std: float | None) -> str:
+    """A mean with what it varies by, where there is more than one value."""
+    return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+
+
+def spread(summary: Summary) -> float | None:
+    """The standard deviation; None of a single value."""
+    return summary.std if summary.n > 1 else None
 
 
 def show(content: dict[str, Any], console: Console) -> None:
@@ -96,7 +106,7 @@ def show(content: dict[str, Any], console: Console) -> None:
         ]
         shown.add_row(
             facts["row"],
-            f"{100 * facts['mean']:.1f} ± {100 * facts['std']:.1f}",
+            percent(facts["mean"], facts["std"]),
             *gaps,
             f"{100 * facts['mean in features']:.1f}",
             "\n".join(map(use_text, facts["as learned"].items())) or "-",
@@ -124,7 +134,7 @@ def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) ->
         known = published(data, ipc, facts["row"])
         cells = [
             f"`{facts['row'].removesuffix(' factor=1')}`",
-            f"{100 * facts['mean']:.1f} ± {100 * facts['std']:.1f} ({facts['n']})",
+            f"{percent(facts['mean'], facts['std'])} ({facts['n']})",
             gap_text(facts.get("less random")),
             gap_text(facts.get("less dm")),
             "; ".join(map(use_text, facts["as learned"].items())) or "-",
