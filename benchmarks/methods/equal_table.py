@@ -9,6 +9,7 @@ from rich.table import Table
 from benchmarks import measure
 from pydistill.data import RealData
 from pydistill.evaluate.statistics import Summary, difference, summarise
+from pydistill.method import methods
 
 PUBLISHED = measure.ROOT / "benchmarks" / "published.json"
 
@@ -25,6 +26,12 @@ def options(row: str) -> dict[str, Any]:
     return found
 
 
+def factor(row: str) -> int:
+    """Views along each side of a row's stored images: as given, else its method's own default."""
+    own = getattr(methods()[row.split()[0]](), "factor", 1)
+    return int(options(row).get("factor", own))
+
+
 def table(content: dict[str, Any]) -> list[dict[str, Any]]:
     """A summary a row, with its difference to random selection at the same factor and to ``dm``."""
     found = []
@@ -38,7 +45,7 @@ def table(content: dict[str, Any]) -> list[dict[str, Any]]:
         facts["sets"], facts["networks a set"] = len(sets), len(sets[0])
         for key in ("iterations", "distilling seconds"):
             facts[key] = sorted(each[key] for each in row["sets"])[len(sets) // 2]
-        against = {"random": f"random factor={options(name).get('factor', 1)}", "dm": "dm"}
+        against = {"random": f"random factor={factor(name)}", "dm": "dm"}
         for label, other in against.items():
             theirs = [each["values"] for each in kept.get(other, {}).get("sets", [])]
             if other != name and theirs and not name.startswith("random"):
@@ -158,18 +165,10 @@ def published(data: RealData, ipc: int, row: str) -> dict[str, Any] | None:
     name = row.split()[0]
     for figure in everything:
         fits = figure["data"] in data.name.replace("_", "-") and figure["ipc"] == ipc
-        if (
-            fits
-            and figure["method"] == name
-            and figure["factor"] == options(row).get("factor", _factor(name))
-        ):
+        if fits and figure["method"] == name and figure["factor"] == factor(row):
             found: dict[str, Any] = figure
             return found
     return None
-
-
-def _factor(name: str) -> int:
-    return 2 if name == "idc" else 1
 
 
 def differing(known: dict[str, Any], done: dict[str, Any], data: RealData, network: str) -> str:

@@ -34,7 +34,7 @@ from rich.console import Console
 from benchmarks import measure
 from benchmarks.chart import chart
 from benchmarks.code import digest
-from benchmarks.methods.equal_table import markdown, options, show, table
+from benchmarks.methods.equal_table import factor, markdown, options, show, table
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
 from pydistill.data.recipe import TRAINED, Recipe
@@ -59,8 +59,7 @@ TIMED_TURNS, TIMED_SECONDS = 3, 1.0
 def rows(wanted: list[str]) -> list[str]:
     """The rows asked for, or every iterative method; then ``random``, at each factor that occurs."""
     made = wanted or [name for name, kind in methods().items() if kind().steps > 0]
-    factors = sorted({options(row).get("factor", 1) for row in made})
-    return made + [f"random factor={factor}" for factor in factors]
+    return made + [f"random factor={each}" for each in sorted(set(map(factor, made)))]
 
 
 def configured(row: str, network: str, iterations: int) -> Method:
@@ -221,7 +220,7 @@ def estimate(data: RealData, arguments: argparse.Namespace, missing: Sequence[tu
     network = seconds[1] + each * (named("quick").epochs - few[0])
     total = 0.0
     for row, sets in missing:
-        drawn, views = row.startswith("random "), options(row).get("factor", 1) ** 2
+        drawn, views = row.startswith("random "), factor(row) ** 2
         networks = 1 if drawn else arguments.repeats + arguments.repeats * len(MARKS) / sets
         distilling = 0.0 if drawn else 60 * arguments.minutes
         total += sets * (distilling + networks * network * views)

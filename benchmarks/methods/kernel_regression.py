@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks import measure
 from benchmarks.chart import chart
-from benchmarks.methods.equal_table import options
+from benchmarks.methods.equal_table import options, percent
 from benchmarks.methods.equal_time import DRAWS, by_name, code, configured, fitting
 from pydistill.data import DistilledData, RealData, load_data
 from pydistill.distill import distill
@@ -88,7 +88,7 @@ def main() -> None:
         shown.add_row(
             row,
             f"{100 * side['test']:.1f}",
-            f"{100 * random['mean']:.1f} ± {100 * random['std']:.1f} ({random['n']})",
+            f"{percent(random['mean'], random['std'])} ({random['n']})",
             str(last["steps"]),
             f"{last['seconds']:.0f}",
         )
