@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks import measure
 
-OPERATORS = ("norm_relu_pool", "siamese_augment", "gram", "mmd", "conv3x3")
+OPERATORS = ("norm_relu_pool", "siamese_augment", "gram", "mmd", "gradient_distance", "conv3x3")
 RESULTS = measure.ROOT / "benchmarks" / "results"
 
 
