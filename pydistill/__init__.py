@@ -19,6 +19,7 @@ from pydistill.errors import (
     SingularKernelError,
 )
 from pydistill.evaluate import Protocol, Report, evaluate
+from pydistill.experts import Experts, ExpertTraining, load_experts, train_experts
 from pydistill.method import Method, make_method, methods
 from pydistill.relabel import relabel
 from pydistill.ridge import KernelRidge
@@ -28,6 +29,8 @@ __all__ = [
     "DataError",
     "DistilledData",
     "DivergenceError",
+    "ExpertTraining",
+    "Experts",
     "FileFormatError",
     "KernelRidge",
     "Method",
@@ -41,7 +44,9 @@ __all__ = [
     "distill",
     "evaluate",
     "load_data",
+    "load_experts",
     "make_method",
     "methods",
     "relabel",
+    "train_experts",
 ]

@@ -233,6 +233,27 @@ def parse_networks(text: str) -> Networks:
     )
 
 
+def settle(network: nets.Network, images: Tensor) -> None:
+    """Give batch normalisation the running statistics of ``images`` (N, C, H, W); weights stay.
+
+    What statistics a network has learned on synthetic images, or none, are of no use on real ones. The
+    network is left in evaluation mode; one without such statistics is left as it is.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    if not layers:
+        return
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches seen, here one
+    network.train()
+    with torch.no_grad():
+        network(images)
+    network.eval()
+    for layer, momentum in zip(layers, before, strict=True):
+        layer.momentum = momentum
+
+
 def _options(text: str) -> dict[str, Any]:
     kinds: Mapping[str, type] = {f.name: type(f.default) for f in dataclasses.fields(Pool)}
     found: dict[str, Any] = {}

@@ -1,0 +1,95 @@
+"""What commands share: parsers, what was said of the data, bars from events."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from pydistill import events
+from pydistill.errors import FileFormatError
+
+SOURCES = "digits; a folder (parquet, IDX, images), an .npz file or the name of a Hugging Face data set"
+
+
+def command(commands: Any, name: str, help: str, run: Any) -> argparse.ArgumentParser:
+    """A command's parser; ``run(options, screen)`` does it and gives what ``--json`` prints."""
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help, allow_abbrev=False
+    )
+    made.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
+    made.set_defaults(run=run, again="")
+    return made
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Options of how the real data is read."""
+    group = parser.add_argument_group("data (evaluate: what distill was given, where left out)")
+    group.add_argument("--validation", type=float, metavar="SHARE",
+                       help="share of the training images held out for choices (default 0.1)")  # fmt: skip
+    group.add_argument("--split-seed", type=int, metavar="SEED", help="seed of that split (default 0)")
+    group.add_argument("--preprocess", choices=("standardise", "zca"), help="(default standardise)")
+    group.add_argument("--size", type=int, help="scale images to SIZE x SIZE")
+
+
+class Listener:
+    """Draws one bar a stage from events."""
+
+    def __init__(self, screen: Console) -> None:
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=screen,
+        )
+        self.stages: dict[str, Any] = {}
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Step(index, total, metrics):
+                note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+                self._show("distil", index, total, note)
+            case events.Progress(stage, done, total, detail):
+                self._show(stage, done, total, detail)
+
+    def _show(self, stage: str, done: int, total: int, note: str) -> None:
+        if stage not in self.stages:
+            self.stages[stage] = self.bar.add_task(stage, total=total, note="")
+        self.bar.update(self.stages[stage], completed=done, total=total, note=note)
+
+
+RECIPE = "data.json"
+"""Beside a distilled set: how the command line read its real data, for ``evaluate`` to do the same."""
+
+
+def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the data: arguments of ``load_data``."""
+    said = {
+        "source": options.data,
+        "validation": options.validation,
+        "seed": options.split_seed,
+        "preprocess": options.preprocess,
+        "size": options.size,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What was said of the data when a set was distilled into ``folder``.
+
+    Raises:
+        FileFormatError: The record is damaged.
+    """
+    path = folder / RECIPE
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError, OSError) as error:
+        raise FileFormatError(f"{path} cannot be read ({error}): name the data with --data") from error

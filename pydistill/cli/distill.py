@@ -1,0 +1,113 @@
+"""``pydistill distill``."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pydistill.cli.common import RECIPE, SOURCES, Listener, add_data_options, command, recipe_of
+from pydistill.files import write_text
+from pydistill.method import Method, make_method, methods, option_types
+
+
+def add(commands: Any, method: str | None) -> None:
+    """Its parser, with the options of the method that is asked for."""
+    parser = command(commands, "distill", "Distil a data set into a few images a class.", _distill)
+    parser.set_defaults(again="; go on with --resume")
+    parser.add_argument("data", metavar="DATA", help=SOURCES)
+    known = f"one of {', '.join(methods())}; --method METHOD --help shows its options"
+    parser.add_argument("--method", required=True, metavar="METHOD", help=known)
+    parser.add_argument("--ipc", type=int, required=True, help="stored images a class")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the result")
+    parser.add_argument("--preset", help="a configuration of the method: quick, paper")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of every random draw (default %(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    parser.add_argument("--max-batch", type=int, help="most real images in one pass of a network")
+    parser.add_argument("--checkpoint-every", type=int, default=50, metavar="N",
+                        help="iterations between checkpoints (default %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted run in DIR stopped"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a run that DIR holds")
+    add_data_options(parser)
+    if method is not None:
+        _add_method_options(parser, methods()[method])
+
+
+def _add_method_options(parser: argparse.ArgumentParser, kind: type[Method]) -> None:
+    group = parser.add_argument_group(f"options of {kind.name}", f"{kind.summary} [{kind.citation}]")
+    for field in dataclasses.fields(kind):
+        of, _ = option_types(kind)[field.name]
+        choices = field.metadata["choices"]
+        presets = [
+            f"{preset}: {chosen[field.name]}"
+            for preset, chosen in kind.presets.items()
+            if field.name in chosen
+        ]
+        note = "; ".join([f"default {field.default}", *presets])
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            dest=f"option.{field.name}",
+            type=_boolean if of is bool else of,
+            default=argparse.SUPPRESS,
+            choices=choices,
+            metavar=None if choices else of.__name__.upper(),
+            help=f"{field.metadata['help']} ({note})".replace("%", "%%"),
+        )
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+    return text.lower() == "true"
+
+
+def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
+    from pydistill.data import load_data
+    from pydistill.distill import distill, prepare
+
+    chosen = {
+        name.removeprefix("option."): value for name, value in vars(options).items() if "option." in name
+    }
+    method = make_method(options.method, options.preset, **chosen)
+    prepare(options.out, resume=options.resume, overwrite=options.overwrite)
+    recipe = recipe_of(options)
+    data = load_data(**recipe)
+    write_text(options.out / RECIPE, json.dumps(recipe))
+    listener = Listener(screen)
+    with listener.bar:
+        made = distill(
+            data,
+            method,
+            ipc=options.ipc,
+            seed=options.seed,
+            device=options.device,
+            max_batch=options.max_batch,
+            folder=options.out,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            checkpoint_every=options.checkpoint_every,
+            on_event=listener,
+        )
+    picture = options.out / "preview.png"
+    made.preview(picture)
+    views = "" if made.factor == 1 else f" of {made.factor**2} views each"
+    screen.print(
+        f"{len(made.images)} images{views}, {made.nbytes['total']:,} bytes, "
+        f"in {made.provenance.seconds:.0f} s"
+    )
+    screen.print(f"wrote {options.out / 'distilled.json'} and {picture}", soft_wrap=True)
+    return {
+        "folder": str(options.out),
+        "images": len(made.images),
+        "factor": made.factor,
+        "views": len(made),
+        "bytes": dict(made.nbytes),
+        "preview": str(picture),
+        "provenance": dataclasses.asdict(made.provenance),
+    }

@@ -1,0 +1,88 @@
+"""``pydistill experts``."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pydistill.cli.common import SOURCES, Listener, add_data_options, command, recipe_of
+
+_HELP = {
+    "network": "network to train, for example convnet:width=64",
+    "epochs": "passes over the real training images",
+    "snapshots": "snapshots an epoch",
+    "batch_size": "images a step",
+    "learning_rate": "of gradient descent",
+    "momentum": "of gradient descent",
+    "weight_decay": "of gradient descent",
+    "augment": "siamese augmentation; auto: what suits the data; none",
+    "flat": "radius of flat descent (arXiv:2211.11004), 0.01 there; 0: plain",
+    "flat_share": "how much of the plain gradient's other part is taken off, under --flat",
+    "seed": "seed of every random draw",
+}
+
+
+def add(commands: Any) -> None:
+    """Its parser."""
+    from pydistill.experts import ExpertTraining
+
+    about = (
+        "Train networks on the real data and keep their weights along the way, for mtt, tesla and datm. "
+        "The same command goes on where it was stopped, and adds to what is there. Under torchrun the "
+        "experts are shared out among the ranks."
+    )
+    parser = command(commands, "experts", about, _experts)
+    parser.set_defaults(again="; the same command goes on")
+    parser.add_argument("data", metavar="DATA", help=SOURCES)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the experts")
+    parser.add_argument(
+        "--count", type=int, default=10, help="experts in all, those there included (default %(default)s)"
+    )
+    for field in dataclasses.fields(ExpertTraining):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            dest=f"training.{field.name}",
+            type=type(field.default),
+            default=field.default,
+            help=f"{_HELP[field.name]} (default %(default)s)",
+        )
+    parser.add_argument("--storage", choices=("float32", "bfloat16"), default="float32",
+                        help="number format of snapshots (default %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--processes", type=int, default=1, help="experts trained side by side (default %(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    add_data_options(parser)
+
+
+def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
+    from pydistill.data import load_data
+    from pydistill.experts import ExpertTraining, needed_bytes, train_experts
+
+    training = ExpertTraining(
+        **{
+            name.removeprefix("training."): value
+            for name, value in vars(options).items()
+            if name.startswith("training.")
+        }
+    )
+    data = load_data(**recipe_of(options))
+    needed = needed_bytes(data, training, options.count, options.storage)
+    screen.print(f"{options.count} experts take {needed / 2**20:,.0f} MiB of disk in {options.out}")
+    listener = Listener(screen)
+    with listener.bar:
+        made = train_experts(
+            data,
+            options.out,
+            options.count,
+            training,
+            storage=options.storage,
+            device=options.device,
+            processes=options.processes,
+            on_event=listener,
+        )
+    lengths = [len(each) for each in made.trajectories]
+    screen.print(f"{options.out} holds {len(made)} experts, of {min(lengths)} to {max(lengths)} snapshots")
+    return {"folder": str(options.out), "experts": len(made), "snapshots": lengths, "bytes": needed}

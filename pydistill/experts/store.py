@@ -1,0 +1,156 @@
+"""A folder of experts: what they were trained on and how, and their trajectories.
+
+```
+manifest.json        data, network, training; facts of the finished experts
+0000/                an expert: 0000.safetensors (untrained), 0001.safetensors, ...
+0000/expert.json     its facts, once it is finished
+0000/checkpoint.safetensors   where its training stands, until then
+```
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydistill import nets
+from pydistill.data.real import RealData
+from pydistill.errors import DataError, FileFormatError
+from pydistill.experts.training import ExpertTraining
+from pydistill.experts.trajectory import Stored, Trajectory
+from pydistill.files import write_text
+
+FORMAT, VERSION = "pydistill.experts", 1
+MANIFEST, FACTS = "manifest.json", "expert.json"
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Trajectories of networks of one kind, trained on one data set in one way.
+
+    Attributes:
+        training: How they were trained.
+        name: Of the data they were trained on.
+        data: Its (fingerprint, preprocessing).
+        trajectories: One an expert.
+        where: Named in messages.
+    """
+
+    training: ExpertTraining
+    name: str
+    data: tuple[str, str]
+    trajectories: tuple[Trajectory, ...]
+    where: str = "these experts"
+
+    def __len__(self) -> int:
+        return len(self.trajectories)
+
+    def require(self, data: RealData, network: str, snapshots: int) -> None:
+        """Refuse what does not fit.
+
+        Args:
+            data: What a set is distilled from.
+            network: What is to be trained on it.
+            snapshots: How many a trajectory must have at least.
+
+        Raises:
+            DataError: They are of other data, another network, or too short; what was found is named.
+        """
+        own = (data.fingerprint, data.preprocess.name)
+        if self.data != own:
+            raise DataError(
+                f"{self.where} were trained on {self.name} ({self.data[1]}, fingerprint "
+                f"{self.data[0][:12]}), expected {data.name} ({own[1]}, fingerprint {own[0][:12]})"
+            )
+        if nets.parse(self.training.network) != nets.parse(network):
+            raise DataError(f"{self.where} are {self.training.network}, expected {network}")
+        if not self.trajectories:
+            raise DataError(f"{self.where} are none yet: not one snapshot after the first was written")
+        shortest = min(map(len, self.trajectories))
+        if shortest < snapshots:
+            raise DataError(
+                f"{self.where} have a trajectory of {shortest} snapshots, expected at least {snapshots}: "
+                "train for more epochs, or start earlier or look less far ahead"
+            )
+
+
+def load_experts(folder: Path | str) -> Experts:
+    """The experts in a folder, finished or not: what was written of an unfinished one is a trajectory too.
+
+    Raises:
+        DataError: There are none.
+        FileFormatError: The manifest is damaged or of another version.
+    """
+    folder = Path(folder)
+    facts = read_manifest(folder)
+    found = [Stored.find(path) for path in expert_folders(folder)]
+    try:
+        return Experts(
+            ExpertTraining(**facts["training"]),
+            facts["data"],
+            (facts["fingerprint"], facts["preprocess"]),
+            tuple(each for each in found if len(each) > 1),
+            f"the experts in {folder}",
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{folder / MANIFEST} does not describe experts: {error!r}") from error
+
+
+def expert_folders(folder: Path) -> list[Path]:
+    """Folders of single experts, in the order of their numbers."""
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir() and path.name.isdigit())
+
+
+def expert_folder(folder: Path, index: int) -> Path:
+    """Where expert ``index`` lies."""
+    return folder / f"{index:04d}"
+
+
+def identity(data: RealData, training: ExpertTraining, storage: str) -> dict[str, Any]:
+    """What experts in one folder share."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "fingerprint": data.fingerprint,
+        "preprocess": data.preprocess.name,
+        "training": dataclasses.asdict(training),
+        "storage": storage,
+    }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What the manifest says.
+
+    Raises:
+        DataError: There is none.
+        FileFormatError: It is damaged or of another version.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        raise DataError(
+            f"there are no experts in {folder}: it holds no {MANIFEST}; "
+            f"`pydistill experts DATA --out {folder}` trains them"
+        )
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+        found = facts["format"], facts["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileFormatError(f"{path} cannot be read as a manifest of experts: {error!r}") from error
+    if found != (FORMAT, VERSION):
+        raise FileFormatError(f"{path}: expected format {FORMAT} {VERSION}, found {found[0]} {found[1]}")
+    return facts
+
+
+def write_manifest(folder: Path, name: str, shared: dict[str, Any]) -> None:
+    """Write the data's name, what experts share, and facts of all that are finished now.
+
+    Whoever finishes one writes it anew from what lies in the folder: it does not matter who is last.
+    """
+    finished = [
+        {"expert": int(path.name), **json.loads((path / FACTS).read_text())}
+        for path in expert_folders(folder)
+        if (path / FACTS).exists()
+    ]
+    facts = {**shared, "data": name, "experts": finished}
+    write_text(folder / MANIFEST, json.dumps(facts, indent=1) + "\n")
