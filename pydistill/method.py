@@ -159,7 +159,7 @@ def check_options(method: Method) -> None:
             raise ValueError(f"{method.name}: {f.name} must be one of {', '.join(choices)}; got {value!r}")
 
 
-_FAMILIES = ("selection", "performance", "distribution")
+_FAMILIES = ("selection", "performance", "distribution", "parameter")
 _registry: dict[str, type[Method]] = {}
 
 M = TypeVar("M", bound=type[Method])
