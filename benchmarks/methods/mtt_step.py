@@ -5,8 +5,7 @@
 ConvNet-3/128, 100 images of 3 x 32 x 32 at random, T steps of plain descent on all of them, without
 augmentation, from one set of weights towards another; gradients to images and rate. The plain side keeps
 all T steps in one graph (``create_graph=True`` on a flat functional network). The sides take turns in one
-process; medians over rounds. The peak is a fresh process's, over what it held before, after a step on ten
-images at T = 1.
+process; medians over rounds. The peak is a fresh process's, over what it held before its first step.
 """
 
 import argparse
@@ -144,7 +143,6 @@ def main() -> None:
     if options.peak_of:
         side, steps = options.peak_of[0], int(options.peak_of[1])
         run = make_side(side, 10, steps)
-        make_side(side, 1, 1)()
         print(json.dumps(measure.peak_growth(run)))
         return
     rows = [row(steps, options.rounds) for steps in STEPS]
