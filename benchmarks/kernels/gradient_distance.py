@@ -31,7 +31,8 @@ def offsets() -> list[int]:
     """Where output channels begin in the parameters laid end to end."""
     marks = [0]
     for rows, each in LAYERS:
-        marks.extend(marks[-1] + each * (row + 1) for row in range(rows))
+        begin = marks[-1]
+        marks += [begin + each * (row + 1) for row in range(rows)]
     return marks
 
 
