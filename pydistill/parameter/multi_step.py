@@ -53,7 +53,7 @@ class TrajectoryMatching(Method):
         None, "folder that `pydistill experts` filled; none: a few are trained first, kept in memory"
     )
     own_experts: int = option(1, "experts trained first where no folder is given", low=1)
-    own_epochs: int = option(3, "epochs of those", low=1)
+    own_epochs: int = option(3, "epochs of those; more where snapshots are too few for a segment", low=1)
     own_snapshots: int = option(4, "snapshots an epoch of those", low=1)
     own_rate: float = option(0.01, "learning rate of those", above=0)
     own_momentum: float = option(0.0, "momentum of those", low=0)
@@ -233,10 +233,11 @@ class TrajectoryMatching(Method):
         return [list(each.snapshots) for each in kept]
 
     def _own(self, problem: Problem) -> ExpertTraining:
+        snapshots = min(self.own_snapshots, -(-len(problem.data.train) // _OWN_BATCH))
         return ExpertTraining(
             network=self.network,
-            epochs=self.own_epochs,
-            snapshots=min(self.own_snapshots, -(-len(problem.data.train) // _OWN_BATCH)),
+            epochs=max(self.own_epochs, -(-(self.first_start + self.expert_epochs) // snapshots)),
+            snapshots=snapshots,
             batch_size=_OWN_BATCH,
             learning_rate=self.own_rate,
             momentum=self.own_momentum,
@@ -344,7 +345,14 @@ class MatchingTrainingTrajectories(TrajectoryMatching):
             "optimiser": "adam",
             "learning_rate": 0.02,
             "schedule": "cosine",
-            "inner_steps": 10,
+            # experts that get far in three epochs, matched over an epoch and a half from within the first
+            # ones; where they move little, training on the images overshoots and gradients are noise
+            "own_snapshots": 8,
+            "own_rate": 0.05,
+            "expert_epochs": 12,
+            "last_start": 11,
+            "inner_steps": 20,
+            "inner_batch": 50,
             "inner_rate": 0.05,
         },
         "paper": {"last_start": 20},
@@ -407,7 +415,7 @@ class DifficultyAlignedTrajectories(TrajectoryMatching):
         "quick": {
             **MatchingTrainingTrajectories.presets["quick"],
             "label_rate": 0.02,
-            "last_at_first": 2,
+            "last_at_first": 4,
             "grow_until": 50,
         },
         "paper": {"inner_steps": 80, "learning_rate": 100.0, "last_start": 20, "iterations": 10_000},
