@@ -1,7 +1,8 @@
 // Host side of gradient_distance, the same for both backends: checks and outputs.
 //
 // Callers come through the checked Python function; the checks here keep the raw operators from reading
-// outside memory. A gradient that is not wanted is (B, 0). Offsets are looked at where they lie on the host.
+// outside memory. A gradient that is not wanted is (B, 0). Offsets are looked at where they lie on the
+// host.
 #pragma once
 
 #include <tuple>
@@ -42,7 +43,8 @@ struct Operators {
     static Three double_backward(Tensor u, Tensor v, Tensor grad, Tensor x, Tensor y, Tensor offsets,
                                  int64_t kind, double eps, bool want_x, bool want_y) {
         const char* op = "gradient_distance_double_backward";
-        x = dense(x), y = dense(y), offsets = dense(offsets), grad = dense(grad), u = dense(u), v = dense(v);
+        x = dense(x), y = dense(y), offsets = dense(offsets), grad = dense(grad), u = dense(u),
+        v = dense(v);
         Job job = describe(op, x, y, offsets, kind, eps);
         expect_like(op, "grad", grad, x, {job.batch, job.segments});
         job.grad = grad.const_data_ptr();

@@ -101,18 +101,18 @@ void cosine(const Job& job, int64_t begin, int64_t end) {
         if (job.value) static_cast<A*>(job.value)[item] = static_cast<A>(f.value);
         const auto make = [&](A* to, double of_x, double of_y, double of_u, double of_v)
                               __attribute__((always_inline)) {
-            if (!to) return;
-            const A a = static_cast<A>(of_x), b = static_cast<A>(of_y);
-            const A c = static_cast<A>(of_u), d = static_cast<A>(of_v);
-            over<A>(at.size, [&]<int L>(int64_t i) __attribute__((always_inline)) {
-                auto sum = load<A, L>(at.x + i) * a + load<A, L>(at.y + i) * b;
-                if constexpr (Second) {
-                    if (at.u) sum += load<A, L>(at.u + i) * c;
-                    if (at.v) sum += load<A, L>(at.v + i) * d;
-                }
-                store<A, L>(to + i, sum);
-            });
-        };
+                                  if (!to) return;
+                                  const A a = static_cast<A>(of_x), b = static_cast<A>(of_y);
+                                  const A c = static_cast<A>(of_u), d = static_cast<A>(of_v);
+                                  over<A>(at.size, [&]<int L>(int64_t i) __attribute__((always_inline)) {
+                                      auto sum = load<A, L>(at.x + i) * a + load<A, L>(at.y + i) * b;
+                                      if constexpr (Second) {
+                                          if (at.u) sum += load<A, L>(at.u + i) * c;
+                                          if (at.v) sum += load<A, L>(at.v + i) * d;
+                                      }
+                                      store<A, L>(to + i, sum);
+                                  });
+                              };
         make(at.to_x, f.xx, f.xy, f.xu, f.xv);
         make(at.to_y, f.yx, f.yy, f.yu, f.yv);
     }
@@ -188,9 +188,7 @@ struct Backend {
         for (int64_t s = 0; s < job.segments; ++s) rising = rising && job.offsets[s] < job.offsets[s + 1];
         STD_TORCH_CHECK(rising, op, ": offsets must rise from 0 to ", job.length);
     }
-    static void first(const Job& job, const Tensor&) {
-        run(job, PD_TABLE(gradient_distance_table).first);
-    }
+    static void first(const Job& job, const Tensor&) { run(job, PD_TABLE(gradient_distance_table).first); }
     static void second(const Job& job, const Tensor&) {
         run(job, PD_TABLE(gradient_distance_table).second);
     }

@@ -1,4 +1,5 @@
-// gradient_distance on CUDA: a block a segment of a comparison, all layers of all comparisons in one launch.
+// gradient_distance on CUDA: a block a segment of a comparison, all layers of all comparisons in one
+// launch.
 #include "../common/gradient_distance_ops.h"
 #include "reduce.h"
 
