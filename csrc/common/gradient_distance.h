@@ -33,6 +33,30 @@ struct Job {
     void *to_x, *to_y;       // (B, P), null where not wanted
 };
 
+// One segment of one comparison; cotangents and gradients may be absent. Where offsets could not be looked
+// at on the host and do not lie inside, it is empty and nothing is touched.
+template <class A>
+struct Segment {
+    const A *x, *y, *u, *v;
+    A *to_x, *to_y;
+    int64_t size;
+    double g;
+
+    PD_FORMULA Segment(const Job& job, int64_t item) {
+        const int64_t segment = item % job.segments;
+        const int64_t first = job.offsets[segment], last = job.offsets[segment + 1];
+        const bool inside = first >= 0 && first < last && last <= job.length;
+        size = inside ? last - first : 0;
+        const int64_t at = item / job.segments * job.length + (inside ? first : 0);
+        x = static_cast<const A*>(job.x) + at, y = static_cast<const A*>(job.y) + at;
+        u = job.u ? static_cast<const A*>(job.u) + at : nullptr;
+        v = job.v ? static_cast<const A*>(job.v) + at : nullptr;
+        to_x = job.to_x ? static_cast<A*>(job.to_x) + at : nullptr;
+        to_y = job.to_y ? static_cast<A*>(job.to_y) + at : nullptr;
+        g = job.grad ? static_cast<double>(static_cast<const A*>(job.grad)[item]) : 1;
+    }
+};
+
 // Sums over a segment. What is made of them is made in double: products of norms leave float's range.
 template <class A>
 struct Sums {

@@ -28,28 +28,8 @@ using gradient_distance::Difference;
 using gradient_distance::Factors;
 using gradient_distance::Job;
 using gradient_distance::Kind;
+using gradient_distance::Segment;
 using gradient_distance::Sums;
-
-// One segment of one comparison. Cotangents and gradients may be absent.
-template <class A>
-struct Segment {
-    const A *x, *y, *u, *v;
-    A *to_x, *to_y;
-    int64_t size;
-    double g;
-
-    PD_INLINE Segment(const Job& job, int64_t item) {
-        const int64_t segment = item % job.segments;
-        const int64_t at = item / job.segments * job.length + job.offsets[segment];
-        x = static_cast<const A*>(job.x) + at, y = static_cast<const A*>(job.y) + at;
-        u = job.u ? static_cast<const A*>(job.u) + at : nullptr;
-        v = job.v ? static_cast<const A*>(job.v) + at : nullptr;
-        to_x = job.to_x ? static_cast<A*>(job.to_x) + at : nullptr;
-        to_y = job.to_y ? static_cast<A*>(job.to_y) + at : nullptr;
-        size = job.offsets[segment + 1] - job.offsets[segment];
-        g = job.grad ? static_cast<double>(static_cast<const A*>(job.grad)[item]) : 1;
-    }
-};
 
 // Calls f.operator()<L>(place) over [0, size): whole registers, then one by one.
 template <class A, class F>

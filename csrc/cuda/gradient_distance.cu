@@ -11,33 +11,11 @@ using gradient_distance::Difference;
 using gradient_distance::Factors;
 using gradient_distance::Job;
 using gradient_distance::Kind;
+using gradient_distance::Segment;
 using gradient_distance::Sums;
 
 constexpr int kThreads = 128;
 using Team = BlockTeam<kThreads>;
-
-// One segment of one comparison. Cotangents and gradients may be absent.
-template <class A>
-struct Segment {
-    const A *x, *y, *u, *v;
-    A *to_x, *to_y;
-    int64_t size;
-    double g;
-
-    __device__ Segment(const Job& job, int64_t item) {
-        const int64_t segment = item % job.segments;
-        const int64_t first = job.offsets[segment], last = job.offsets[segment + 1];
-        const bool inside = first >= 0 && first < last && last <= job.length;  // else nothing is touched
-        size = inside ? last - first : 0;
-        const int64_t at = item / job.segments * job.length + (inside ? first : 0);
-        x = static_cast<const A*>(job.x) + at, y = static_cast<const A*>(job.y) + at;
-        u = job.u ? static_cast<const A*>(job.u) + at : nullptr;
-        v = job.v ? static_cast<const A*>(job.v) + at : nullptr;
-        to_x = job.to_x ? static_cast<A*>(job.to_x) + at : nullptr;
-        to_y = job.to_y ? static_cast<A*>(job.to_y) + at : nullptr;
-        g = job.grad ? static_cast<double>(static_cast<const A*>(job.grad)[item]) : 1;
-    }
-};
 
 template <class A, bool Second>
 __global__ void cosine(Job job) {
