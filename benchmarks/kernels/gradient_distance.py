@@ -9,6 +9,7 @@ medians over rounds. Errors are those of the last result in its norm, against pl
 """
 
 import argparse
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,15 +28,6 @@ ORDERS = ("forward", "with backward", "double backward")
 Function = Callable[[Tensor, Tensor], Tensor]
 
 
-def offsets() -> list[int]:
-    """Where output channels begin in the parameters laid end to end."""
-    marks = [0]
-    for rows, each in LAYERS:
-        begin = marks[-1]
-        marks += [begin + each * (row + 1) for row in range(rows)]
-    return marks
-
-
 def fused(x: Tensor, y: Tensor) -> Tensor:
     """All layers of all classes in one call."""
     return gradient_distance(x, y, MARKS).sum()
@@ -52,7 +44,8 @@ def plain(x: Tensor, y: Tensor) -> Tensor:
     return total
 
 
-MARKS = offsets()
+MARKS = [0, *itertools.accumulate(each for rows, each in LAYERS for _ in range(rows))]
+"""Where output channels begin in the parameters laid end to end."""
 SIDES: dict[str, Function] = {"fused": fused, "plain": plain}
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,13 @@ def train_experts(
     Expert(data, training, 0, torch.device("cpu"))  # refuses what does not fit before anything is written
     _open(folder, data.name, shared)
     _require_room(folder, needed_bytes(data, training, count, storage) - _held(folder))
-    mine = list(range(rank, count, ranks))
+    run, mine = _Run(data, folder, training, shared, where), list(range(rank, count, ranks))
     if processes == 1:
-        for event in _train(data, folder, mine, training, shared, where):
+        for event in _train(run, mine):
             if on_event is not None:
                 on_event(event)
     else:
-        _spawn(data, folder, mine, training, shared, where, processes, on_event)
+        _spawn(run, mine, processes, on_event)
     return load_experts(folder)
 
 
@@ -150,22 +151,27 @@ def _held(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("[0-9]*/[0-9]*.safetensors"))
 
 
-def _train(
-    data: RealData,
-    folder: Path,
-    mine: list[int],
-    training: ExpertTraining,
-    shared: dict[str, Any],
-    device: torch.device,
-) -> Iterator[Progress]:
+@dataclass(frozen=True)
+class _Run:
+    """What all experts of a call share; ``shared`` is their :func:`identity`."""
+
+    data: RealData
+    folder: Path
+    training: ExpertTraining
+    shared: dict[str, Any]
+    device: torch.device
+
+
+def _train(run: _Run, mine: list[int]) -> Iterator[Progress]:
+    training, shared = run.training, run.shared
     total = len(mine) * training.epochs
     for place, index in enumerate(mine):
-        own = expert_folder(folder, index)
+        own = expert_folder(run.folder, index)
         done = place * training.epochs
         if (own / FACTS).exists():
             yield Progress(_STAGE, done + training.epochs, total, f"expert {index} is there")
             continue
-        expert, path = Expert(data, training, index, device), own / _CHECKPOINT
+        expert, path = Expert(run.data, training, index, run.device), own / _CHECKPOINT
         checkpoint = _taken_up(expert, own, path, {**shared, "expert": index}, shared["storage"])
         state, seconds = checkpoint.state, checkpoint.seconds
         for epoch in range(checkpoint.index, training.epochs):
@@ -185,7 +191,7 @@ def _train(
         }
         write_text(own / FACTS, json.dumps(facts) + "\n")
         path.unlink(missing_ok=True)
-        write_manifest(folder, data.name, shared)
+        write_manifest(run.folder, run.data.name, shared)
 
 
 def _taken_up(expert: Expert, own: Path, path: Path, identity: dict[str, Any], storage: str) -> Checkpoint:
@@ -207,26 +213,17 @@ def _write(own: Path, first: int, snapshots: list[Tensors], storage: str) -> Non
 # ---- several processes -------------------------------------------------------------------------------
 
 
-def _spawn(
-    data: RealData,
-    folder: Path,
-    mine: list[int],
-    training: ExpertTraining,
-    shared: dict[str, Any],
-    device: torch.device,
-    processes: int,
-    on_event: Callable[[Event], None] | None,
-) -> None:
+def _spawn(run: _Run, mine: list[int], processes: int, on_event: Callable[[Event], None] | None) -> None:
     """Share ``mine`` out among fresh processes and pass their events on."""
     threads = max(1, torch.get_num_threads() // processes)
     queue = get_context("spawn").SimpleQueue()
     context = spawn(  # type: ignore[no-untyped-call]
         _work,
-        (data, folder, mine, training, shared, device, processes, threads, queue),
+        (run, [mine[worker::processes] for worker in range(processes)], threads, queue),
         nprocs=processes,
         join=False,
     )
-    done, total, finished = [0] * processes, len(mine) * training.epochs, False
+    done, total, finished = [0] * processes, len(mine) * run.training.epochs, False
     try:
         while not finished:
             finished = context.join(timeout=0.2)
@@ -250,21 +247,10 @@ def _told(queue: Any) -> Iterator[tuple[int, Progress]]:
         yield worker, told
 
 
-def _work(
-    worker: int,
-    data: RealData,
-    folder: Path,
-    mine: list[int],
-    training: ExpertTraining,
-    shared: dict[str, Any],
-    device: torch.device,
-    processes: int,
-    threads: int,
-    queue: Any,
-) -> None:
+def _work(worker: int, run: _Run, shares: list[list[int]], threads: int, queue: Any) -> None:
     torch.set_num_threads(threads)
     try:
-        for event in _train(data, folder, mine[worker::processes], training, shared, device):
+        for event in _train(run, shares[worker]):
             queue.put((worker, event))
     except PydistillError as error:
         queue.put((worker, error))

@@ -1,5 +1,6 @@
 """Gradients of a network's loss, laid end to end: what gradient matching compares."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -49,13 +50,9 @@ class Gradients:
         """
         if per == "all":
             return [0, self.size]
-        marks = [0]
-        for value in self.weights.values():
-            rows = len(value) if value.ndim >= 2 else 1
-            each = value.numel() // rows
-            begin = marks[-1]
-            marks += [begin + each * (row + 1) for row in range(rows)]
-        return marks
+        segments = ((value, len(value) if value.ndim >= 2 else 1) for value in self.weights.values())
+        lengths = (value.numel() // rows for value, rows in segments for _ in range(rows))
+        return [0, *itertools.accumulate(lengths)]
 
     @property
     def size(self) -> int:

@@ -152,7 +152,8 @@ class GradientMatching(Method):
             size=problem.data.shape[1:],
         )
         gradients = Gradients(network, problem.task.loss, self.matched)
-        stage = _Stage(gradients, gradients.offsets(self.per), augmentation, views, [])
+        offsets = torch.tensor(gradients.offsets(self.per), device=problem.device)
+        stage = _Stage(gradients, offsets, augmentation, views, [])
         draw = problem.groups.draw(self.batch_real, problem.generator("real batch", turn), strict=False)
         members = [draw.indices[draw.groups == group] for group in range(len(problem.groups))]
         for group, member in enumerate(members):
@@ -268,7 +269,7 @@ class _Stage:
     """What a turn's steps share; ``real`` holds a gradient (P,) a class."""
 
     gradients: Gradients
-    offsets: list[int]
+    offsets: Tensor
     augmentation: Augmentation
     rows: Parameters
     real: list[Tensor]
