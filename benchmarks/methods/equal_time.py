@@ -292,7 +292,7 @@ def first_images(made: DistilledData) -> list[tuple[str, Any]]:
 
 def slug(row: str) -> str:
     """A row's name as part of a file's."""
-    return row.replace(" ", "-").replace("=", "").replace(":", "").replace(",", "")
+    return row.replace(" ", "-").translate(str.maketrans("", "", "=:,./"))
 
 
 def save(path: Path, content: dict[str, Any], arguments: argparse.Namespace, data: RealData) -> None:
