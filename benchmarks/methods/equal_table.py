@@ -11,6 +11,9 @@ from pydistill.data import RealData
 from pydistill.evaluate.statistics import Summary, difference, summarise
 from pydistill.method import methods
 
+WHOLE = "whole"
+"""The row of networks trained on all real images."""
+
 PUBLISHED = measure.ROOT / "benchmarks" / "published.json"
 
 
@@ -28,6 +31,8 @@ def options(row: str) -> dict[str, Any]:
 
 def factor(row: str) -> int:
     """Views along each side of a row's stored images: as given, else its method's own default."""
+    if row == WHOLE:
+        return 1
     own = getattr(methods()[row.split()[0]](), "factor", 1)
     return int(options(row).get("factor", own))
 
@@ -48,11 +53,11 @@ def table(content: dict[str, Any]) -> list[dict[str, Any]]:
         against = {"random": f"random factor={factor(name)}", "dm": "dm"}
         for label, other in against.items():
             theirs = [each["values"] for each in kept.get(other, {}).get("sets", [])]
-            if other != name and theirs and not name.startswith("random"):
+            if other != name and theirs and name != WHOLE and not name.startswith("random"):
                 gap = difference(sets, theirs)
                 facts[f"less {label}"] = [gap.mean, gap.low, gap.high]
         inside = [value for each in row["sets"] for value in each["values in features"]]
-        facts["mean in features"] = summarise(inside).mean
+        facts["mean in features"] = summarise(inside).mean if inside else None
         facts["as learned"] = {use: used(row["sets"], use) for use in row["sets"][0]["as learned"]}
         found.append(facts)
     return found
@@ -115,7 +120,7 @@ def show(content: dict[str, Any], console: Console) -> None:
             facts["row"],
             percent(facts["mean"], facts["std"]),
             *gaps,
-            f"{100 * facts['mean in features']:.1f}",
+            "-" if facts["mean in features"] is None else f"{100 * facts['mean in features']:.1f}",
             "\n".join(map(use_text, facts["as learned"].items())) or "-",
             str(facts["iterations"]),
             f"{facts['distilling seconds']:.0f}",

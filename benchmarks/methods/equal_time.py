@@ -8,7 +8,8 @@ an ordinary one of that many, whose wall time is reported. Every finished set is
 ``benchmarks/results/equal_time/NAME.json`` at once; a row is taken up where it was left, and kept as long
 as its settings and the code it rests on are the same. ``random`` gets ten draws of a network each, at each
 factor that occurs. Intervals are of the difference to ``random`` at the row's own factor, over draws and
-networks (two-level bootstrap, 95 %).
+networks (two-level bootstrap, 95 %). ``whole`` trains as many networks as a row does on all real training
+images, for the same number of steps.
 
 Three accuracies stand side by side: of fresh networks by the protocol; of kernel ridge regression on the
 set in each of those networks' features; and, where a method learns a set for one use, of that use (a
@@ -34,7 +35,7 @@ from rich.console import Console
 from benchmarks import measure
 from benchmarks.chart import chart
 from benchmarks.code import digest
-from benchmarks.methods.equal_table import factor, markdown, options, show, table
+from benchmarks.methods.equal_table import WHOLE, factor, markdown, options, show, table
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
 from pydistill.data.recipe import TRAINED, Recipe
@@ -57,9 +58,16 @@ TIMED_TURNS, TIMED_SECONDS = 3, 1.0
 
 
 def rows(wanted: list[str]) -> list[str]:
-    """The rows asked for, or every iterative method; then ``random``, at each factor that occurs."""
+    """Those asked for, or every iterative method; ``random`` at each factor that occurs; all data."""
     made = wanted or [name for name, kind in methods().items() if kind().steps > 0]
-    return made + [f"random factor={each}" for each in sorted(set(map(factor, made)))]
+    return [*made, *(f"random factor={each}" for each in sorted(set(map(factor, made)))), WHOLE]
+
+
+def sets(row: str, arguments: argparse.Namespace) -> int:
+    """How many sets a row has."""
+    if row == WHOLE:
+        return 1
+    return DRAWS if row.startswith("random ") else int(arguments.seeds)
 
 
 def configured(row: str, network: str, iterations: int) -> Method:
@@ -129,21 +137,14 @@ def distilled(data: RealData, method: Method, ipc: int, seed: int, marks: Sequen
 
 def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> tuple[DistilledData, dict]:
     """Distil once, evaluate, and say what was found."""
+    if row == WHOLE:
+        return everything(data, arguments)
     iterations, drawn = 1, row.startswith("random ")
     if not drawn:
         iterations = fitting(row, data, arguments.network, arguments.ipc, 60 * arguments.minutes)
     method = configured(row, arguments.network, iterations)
     done = distilled(data, method, arguments.ipc, seed, () if drawn or seed else MARKS)
-    protocol = named(
-        "quick",
-        architectures=(arguments.network,),
-        kernels=(TRAINED,),
-        precision=arguments.precision,
-        repeats=1 if drawn else arguments.repeats,
-        random_draws=0,
-        whole=False,
-        split=arguments.split,
-    )
+    protocol = scoring(arguments, kernels=(TRAINED,), repeats=1 if drawn else arguments.repeats)
     made = done.made
     report = evaluate(dataclasses.replace(made, recipe=without_training(made)), data, protocol)
     values = {name: by_name(report, name)["distilled"] for name in report.architectures}
@@ -164,6 +165,37 @@ def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> t
         "distilling seconds": done.seconds,
         "evaluating seconds": report.seconds,
         "options": method.config(),
+    }
+
+
+def scoring(arguments: argparse.Namespace, **changes: Any) -> Protocol:
+    """The one protocol, in the settings asked for; no baselines of its own."""
+    common = {
+        "architectures": (arguments.network,),
+        "precision": arguments.precision,
+        "random_draws": 0,
+        "whole": False,
+        "split": arguments.split,
+    }
+    return named("quick", **(common | changes))
+
+
+def everything(data: RealData, arguments: argparse.Namespace) -> tuple[DistilledData, dict]:
+    """Networks trained on all real training images; the set is one that says for how many steps."""
+    small = distill(data, "random", ipc=arguments.ipc)
+    count = arguments.seeds * arguments.repeats
+    report = evaluate(small, data, scoring(arguments, repeats=count, whole=True))
+    return small, {
+        "seed": 0,
+        "values": by_name(report, arguments.network)["whole"],
+        "values in features": [],
+        "as learned": {},
+        "on the way": [],
+        "iterations": 0,
+        "preparing seconds": 0.0,
+        "distilling seconds": 0.0,
+        "evaluating seconds": report.seconds,
+        "options": {},
     }
 
 
@@ -193,7 +225,8 @@ def by_name(report: Report, name: str) -> dict[str, list[float]]:
 
 def code(row: str, network: str) -> str:
     """A digest of the code that a row rests on."""
-    used = [methods()[row.split()[0]], type(parse(network)), distill, evaluate, load_data]
+    source = RealData if row == WHOLE else methods()[row.split()[0]]
+    used = [source, type(parse(network)), distill, evaluate, load_data]
     return digest(each.__module__ for each in used)
 
 
@@ -202,28 +235,22 @@ def estimate(data: RealData, arguments: argparse.Namespace, missing: Sequence[tu
 
     Two trainings of a few epochs on a random selection give the time of an epoch and of scoring.
     """
-    small, seconds = distill(data, "random", ipc=arguments.ipc), []
-    few = (3, 13)
-    for epochs in (few[0], *few):  # the first one only warms up
-        short = named(
-            "quick",
-            architectures=(arguments.network,),
-            precision=arguments.precision,
-            epochs=epochs,
-            repeats=1,
-            random_draws=0,
-            whole=False,
-            split=arguments.split,
-        )
-        seconds.append(evaluate(small, data, short).seconds)
+    small, few = distill(data, "random", ipc=arguments.ipc), (3, 13)
+    seconds = [
+        evaluate(small, data, scoring(arguments, epochs=epochs, repeats=1)).seconds
+        for epochs in (few[0], *few)  # the first one only warms up
+    ]
     each = max(0.0, seconds[2] - seconds[1]) / (few[1] - few[0])
     network = seconds[1] + each * (named("quick").epochs - few[0])
     total = 0.0
-    for row, sets in missing:
+    for row, count in missing:
+        if row == WHOLE:
+            total += 2 * arguments.seeds * arguments.repeats * network
+            continue
         drawn, views = row.startswith("random "), factor(row) ** 2
-        networks = 1 if drawn else arguments.repeats + arguments.repeats * len(MARKS) / sets
+        networks = 1 if drawn else arguments.repeats + arguments.repeats * len(MARKS) / count
         distilling = 0.0 if drawn else 60 * arguments.minutes
-        total += sets * (distilling + networks * network * views)
+        total += count * (distilling + networks * network * views)
     return total
 
 
@@ -249,7 +276,7 @@ def main() -> None:
     path = RESULTS / f"{arguments.name}.json"
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     wanted = rows(arguments.row)
-    count = {name: DRAWS if name.startswith("random ") else arguments.seeds for name in wanted}
+    count = {name: sets(name, arguments) for name in wanted}
     common = {
         key: getattr(arguments, key)
         for key in ("ipc", "network", "minutes", "repeats", "split", "precision")
@@ -274,7 +301,7 @@ def main() -> None:
                 return
             made, facts = one(name, data, arguments, seed)
             row["sets"].append(facts)
-            if seed == 0:
+            if seed == 0 and name != WHOLE:
                 picture = grid(first_images(made), columns=min(10, 2 * arguments.ipc))
                 write_picture(picture, RESULTS / f"{arguments.name}-{slug(name)}.png")
             save(path, content, arguments, data)

@@ -45,14 +45,21 @@ def test_what_differs_is_found_and_not_only_told(fashion):
 
 def test_rows_stand_from_the_best_down_and_random_last(fashion):
     rows = {
+        "whole": row([0.9, 0.92]),
         "dc": row([0.7, 0.72]),
         "dsa": row([0.8, 0.82]),
         "random factor=1": {"sets": [*row([0.75])["sets"], *row([0.74])["sets"]]},
     }
     lines = markdown({"rows": rows}, fashion, 10, "convnet:width=64").splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["`dsa`", "`dc`", "`random`"]
-    assert "81.0 ± 1.4 (2)" in lines[2]
-    assert "| 7 | 40 | 84.6 [github.com/VICO-UoE/DatasetCondensation, README] |" in lines[2]
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "`whole`",
+        "`dsa`",
+        "`dc`",
+        "`random`",
+    ]
+    assert lines[2].split("|")[3].strip() == "-"
+    assert "81.0 ± 1.4 (2)" in lines[3]
+    assert "| 7 | 40 | 84.6 [github.com/VICO-UoE/DatasetCondensation, README] |" in lines[3]
 
 
 def test_options_of_a_row_are_read_as_json_where_they_are():
