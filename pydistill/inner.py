@@ -313,7 +313,7 @@ class Course:
             at = first + int(bad[0])
             raise DivergenceError(
                 f"the inner loss is {float(done.losses[at - first].sum())} in step {at} of "
-                f"{first + steps}, at a learning rate of {float(self._rate(learned, at)):g}"
+                f"{first + steps}, at a learning rate of {self._rate(learned, at).item():g}"
             )
         return done
 

@@ -41,6 +41,17 @@ def test_comments_docstrings_and_layout_are_not_code(edited):
     assert edited("pydistill.optim", "\ndef ", "\n# why\n\n\ndef ") == now
 
 
+def test_what_an_error_says_is_not_code_but_when_it_is_raised_is(edited):
+    now = code.digest([DM])
+    assert edited("pydistill.selection.prototypes", "import warnings", "import warnings, math") != now
+    told = "pydistill.data.formation"
+    assert edited(told, "raise ValueError(", "raise ValueError('so', ") == now
+    assert (
+        edited(told, "        raise ValueError(", "        pass\n    if True:\n        raise ValueError(")
+        != now
+    )
+
+
 def test_unrelated_modules_are_not_looked_into(edited):
     assert edited("pydistill.files", "def ", "def _") == code.digest([DM])
 

@@ -265,7 +265,6 @@ def test_an_expert_that_does_not_move_is_named(tiny, tmp_path) -> None:
         distill(tiny, "mtt", ipc=1, **{**SMALL, "experts": str(tmp_path)})
 
 
-@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tiny, folder, tmp_path) -> None:
     given = {**SMALL, "experts": folder, "inner_rate": 1e30}
     with pytest.raises(
