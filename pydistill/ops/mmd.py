@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pydistill.ops._define import Operator, define
+from pydistill.ops._layout import vmap_batches
 from pydistill.ops._library import compiled_for
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -217,21 +218,6 @@ def _fake_double_backward(
     return _fake_forward(x, y, weights, unbiased, want_x, want_y)
 
 
-def _vmap(overload: Any, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
-    """The mapped dimension joins the sets: all tensors begin with B."""
-    size = info.batch_size
-
-    def fold(arg: Any, dim: int | None) -> Any:
-        if not isinstance(arg, Tensor):
-            return arg
-        mapped = arg.expand(size, *arg.shape) if dim is None else arg.movedim(dim, 0)
-        return mapped.flatten(0, 1)
-
-    results = overload(*(fold(arg, dim) for arg, dim in zip(args, in_dims, strict=True)))
-    unfolded = tuple(result.unflatten(0, (size, result.shape[0] // size)) for result in results)
-    return unfolded, (0,) * len(unfolded)
-
-
 def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     x, y, weights, ctx.unbiased, _, _ = inputs
     _, unit_x, unit_y = output
@@ -267,14 +253,14 @@ _double_backward: Operator = define(
     "(Tensor ggx, Tensor ggy, Tensor grad, Tensor x, Tensor y, Tensor weights, bool unbiased, bool want_x, "
     "bool want_y) -> (Tensor, Tensor, Tensor)",
     fake=_fake_double_backward,
-    vmap=_vmap,
+    vmap=vmap_batches,
 )
 _backward: Operator = define(
     "mmd_backward",
     "(Tensor grad, Tensor x, Tensor y, Tensor weights, Tensor unit_x, Tensor unit_y, bool unbiased, "
     "bool want_x, bool want_y) -> (Tensor, Tensor)",
     fake=_fake_backward,
-    vmap=_vmap,
+    vmap=vmap_batches,
     setup=_setup_backward,
     backward=_backward_of_backward,
 )
@@ -283,7 +269,7 @@ _forward: Operator = define(
     "(Tensor x, Tensor y, Tensor weights, bool unbiased, bool want_x, bool want_y) "
     "-> (Tensor, Tensor, Tensor)",
     fake=_fake_forward,
-    vmap=_vmap,
+    vmap=vmap_batches,
     setup=_setup_forward,
     backward=_backward_of_forward,
 )
