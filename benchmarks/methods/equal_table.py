@@ -9,7 +9,7 @@ from rich.table import Table
 from benchmarks import measure
 from pydistill.data import RealData
 from pydistill.evaluate.statistics import Summary, difference, summarise
-from pydistill.method import methods
+from pydistill.method import Method, methods
 
 WHOLE = "whole"
 """The row of networks trained on all real images."""
@@ -29,11 +29,19 @@ def options(row: str) -> dict[str, Any]:
     return found
 
 
+def kind(row: str) -> type[Method]:
+    """The method of a row; all real images go with a random selection, which says for how many steps."""
+    return methods()["random" if row == WHOLE else row.split()[0]]
+
+
+def baseline(row: str) -> bool:
+    """Whether nothing is distilled in a row."""
+    return row == WHOLE or row.startswith("random")
+
+
 def factor(row: str) -> int:
     """Views along each side of a row's stored images: as given, else its method's own default."""
-    if row == WHOLE:
-        return 1
-    own = getattr(methods()[row.split()[0]](), "factor", 1)
+    own = getattr(kind(row)(), "factor", 1)
     return int(options(row).get("factor", own))
 
 
@@ -53,7 +61,7 @@ def table(content: dict[str, Any]) -> list[dict[str, Any]]:
         against = {"random": f"random factor={factor(name)}", "dm": "dm"}
         for label, other in against.items():
             theirs = [each["values"] for each in kept.get(other, {}).get("sets", [])]
-            if other != name and theirs and name != WHOLE and not name.startswith("random"):
+            if other != name and theirs and not baseline(name):
                 gap = difference(sets, theirs)
                 facts[f"less {label}"] = [gap.mean, gap.low, gap.high]
         inside = [value for each in row["sets"] for value in each["values in features"]]

@@ -35,7 +35,16 @@ from rich.console import Console
 from benchmarks import measure
 from benchmarks.chart import chart
 from benchmarks.code import digest
-from benchmarks.methods.equal_table import WHOLE, factor, markdown, options, show, table
+from benchmarks.methods.equal_table import (
+    WHOLE,
+    baseline,
+    factor,
+    kind,
+    markdown,
+    options,
+    show,
+    table,
+)
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
 from pydistill.data.recipe import TRAINED, Recipe
@@ -63,20 +72,21 @@ def rows(wanted: list[str]) -> list[str]:
     return [*made, *(f"random factor={each}" for each in sorted(set(map(factor, made)))), WHOLE]
 
 
-def sets(row: str, arguments: argparse.Namespace) -> int:
-    """How many sets a row has."""
+def plan(row: str, arguments: argparse.Namespace) -> tuple[int, int]:
+    """How many sets a row has, and how many networks are trained on each."""
     if row == WHOLE:
-        return 1
-    return DRAWS if row.startswith("random ") else int(arguments.seeds)
+        return 1, arguments.seeds * arguments.repeats
+    return (DRAWS, 1) if baseline(row) else (arguments.seeds, arguments.repeats)
 
 
 def configured(row: str, network: str, iterations: int) -> Method:
     """The method of a row."""
-    name = row.split()[0]
-    known = {f.name for f in dataclasses.fields(methods()[name])}
+    known = {f.name for f in dataclasses.fields(kind(row))}
     common = {"network": network, "iterations": iterations}
-    preset = "quick" if methods()[name]().steps else None
-    return make_method(name, preset, **{k: v for k, v in common.items() if k in known} | options(row))
+    preset = "quick" if kind(row)().steps else None
+    return make_method(
+        kind(row).name, preset, **{k: v for k, v in common.items() if k in known} | options(row)
+    )
 
 
 def fitting(row: str, data: RealData, network: str, ipc: int, seconds: float) -> int:
@@ -137,17 +147,17 @@ def distilled(data: RealData, method: Method, ipc: int, seed: int, marks: Sequen
 
 def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> tuple[DistilledData, dict]:
     """Distil once, evaluate, and say what was found."""
-    if row == WHOLE:
-        return everything(data, arguments)
-    iterations, drawn = 1, row.startswith("random ")
-    if not drawn:
+    iterations, whole = 1, row == WHOLE
+    if not baseline(row):
         iterations = fitting(row, data, arguments.network, arguments.ipc, 60 * arguments.minutes)
     method = configured(row, arguments.network, iterations)
-    done = distilled(data, method, arguments.ipc, seed, () if drawn or seed else MARKS)
-    protocol = scoring(arguments, kernels=(TRAINED,), repeats=1 if drawn else arguments.repeats)
+    done = distilled(data, method, arguments.ipc, seed, () if baseline(row) or seed else MARKS)
+    kernels, networks = () if whole else (TRAINED,), plan(row, arguments)[1]
+    protocol = scoring(arguments, kernels=kernels, repeats=networks, whole=whole)
     made = done.made
     report = evaluate(dataclasses.replace(made, recipe=without_training(made)), data, protocol)
-    values = {name: by_name(report, name)["distilled"] for name in report.architectures}
+    source = "whole" if whole else "distilled"
+    values = {name: by_name(report, name)[source] for name in report.architectures}
     plain = dataclasses.replace(protocol, kernels=())
     points = []
     for seconds, steps, early in done.early:
@@ -157,7 +167,7 @@ def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> t
     return made, {
         "seed": seed,
         "values": values.pop(arguments.network),
-        "values in features": next(iter(values.values())),
+        "values in features": next(iter(values.values()), []),
         "as learned": as_learned(made, data, protocol, seed),
         "on the way": points,
         "iterations": method.steps,
@@ -178,25 +188,6 @@ def scoring(arguments: argparse.Namespace, **changes: Any) -> Protocol:
         "split": arguments.split,
     }
     return named("quick", **(common | changes))
-
-
-def everything(data: RealData, arguments: argparse.Namespace) -> tuple[DistilledData, dict]:
-    """Networks trained on all real training images; the set is one that says for how many steps."""
-    small = distill(data, "random", ipc=arguments.ipc)
-    count = arguments.seeds * arguments.repeats
-    report = evaluate(small, data, scoring(arguments, repeats=count, whole=True))
-    return small, {
-        "seed": 0,
-        "values": by_name(report, arguments.network)["whole"],
-        "values in features": [],
-        "as learned": {},
-        "on the way": [],
-        "iterations": 0,
-        "preparing seconds": 0.0,
-        "distilling seconds": 0.0,
-        "evaluating seconds": report.seconds,
-        "options": {},
-    }
 
 
 def without_training(made: DistilledData) -> Recipe:
@@ -225,8 +216,7 @@ def by_name(report: Report, name: str) -> dict[str, list[float]]:
 
 def code(row: str, network: str) -> str:
     """A digest of the code that a row rests on."""
-    source = RealData if row == WHOLE else methods()[row.split()[0]]
-    used = [source, type(parse(network)), distill, evaluate, load_data]
+    used = [kind(row), type(parse(network)), distill, evaluate, load_data]
     return digest(each.__module__ for each in used)
 
 
@@ -244,13 +234,13 @@ def estimate(data: RealData, arguments: argparse.Namespace, missing: Sequence[tu
     network = seconds[1] + each * (named("quick").epochs - few[0])
     total = 0.0
     for row, count in missing:
+        distilling, networks = 0.0, float(plan(row, arguments)[1])
         if row == WHOLE:
-            total += 2 * arguments.seeds * arguments.repeats * network
-            continue
-        drawn, views = row.startswith("random "), factor(row) ** 2
-        networks = 1 if drawn else arguments.repeats + arguments.repeats * len(MARKS) / count
-        distilling = 0.0 if drawn else 60 * arguments.minutes
-        total += count * (distilling + networks * network * views)
+            networks *= 2  # as many on the selection beside it
+        elif not baseline(row):
+            distilling = 60 * arguments.minutes
+            networks += networks * len(MARKS) / count
+        total += count * (distilling + networks * network * factor(row) ** 2)
     return total
 
 
@@ -276,7 +266,7 @@ def main() -> None:
     path = RESULTS / f"{arguments.name}.json"
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     wanted = rows(arguments.row)
-    count = {name: sets(name, arguments) for name in wanted}
+    count = {name: plan(name, arguments)[0] for name in wanted}
     common = {
         key: getattr(arguments, key)
         for key in ("ipc", "network", "minutes", "repeats", "split", "precision")

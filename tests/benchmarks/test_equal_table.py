@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.methods.equal_table import PUBLISHED, differing, markdown, options, published
+from benchmarks.methods.equal_table import (
+    PUBLISHED,
+    WHOLE,
+    baseline,
+    differing,
+    factor,
+    kind,
+    markdown,
+    options,
+    published,
+)
 from pydistill.method import methods
 
 
@@ -68,3 +78,13 @@ def test_options_of_a_row_are_read_as_json_where_they_are():
         "factor": 2,
         "learn_labels": True,
     }
+
+
+def test_a_row_knows_its_method_and_whether_anything_is_distilled():
+    assert [kind(row).name for row in ("idc factor=1", "random factor=2", WHOLE)] == [
+        "idc",
+        "random",
+        "random",
+    ]
+    assert [factor(row) for row in ("idc", "idc factor=1", "random factor=2", WHOLE)] == [2, 1, 2, 1]
+    assert [baseline(row) for row in ("dm factor=2", "random factor=1", WHOLE)] == [False, True, True]
