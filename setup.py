@@ -156,7 +156,8 @@ def ninja_file(output, cuda):
     import torch
 
     base = Path(torch.__file__).parent
-    includes = [base / "include", Path(pybind11.get_include()), Path(sysconfig.get_path("include"))]
+    # pybind11 first: torch 2.11 brings headers of that name which refuse the stable interface
+    includes = [Path(pybind11.get_include()), base / "include", Path(sysconfig.get_path("include"))]
     system = " ".join(f"-isystem {path}" for path in includes)
     libraries, defines, cuda_flags, nvcc = "-ltorch -ltorch_cpu -lc10", "", "", ""
     if cuda:

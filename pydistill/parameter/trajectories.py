@@ -7,6 +7,7 @@ a later snapshot, in units of how far that is from the first, is differentiated 
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -32,7 +33,13 @@ from pydistill.schedules import SCHEDULES
 from pydistill.tasks import Draw
 
 _OWN_BATCH = 256
-"""Real images a step of a method's own experts; a small set's epoch may be one step, one snapshot."""
+"""Real images a step of a method's own experts."""
+
+_APART = 8
+"""Steps of an own expert between two snapshots where the data's epoch has as many; else, an epoch."""
+
+_TEACHES = 0.5
+"""Mean probability of the images' own classes below which experts' labels would teach wrong ones."""
 
 _CANDIDATES = 8
 """Images a class that those an expert gets right are chosen from, for each one chosen."""
@@ -53,8 +60,10 @@ class TrajectoryMatching(Method):
         None, "folder that `pydistill experts` filled; none: a few are trained first, kept in memory"
     )
     own_experts: int = option(1, "experts trained first where no folder is given", low=1)
-    own_epochs: int = option(3, "epochs of those; more where snapshots are too few for a segment", low=1)
-    own_snapshots: int = option(4, "snapshots an epoch of those", low=1)
+    own_epochs: int = option(
+        3, "epochs of those; more where small data leave few snapshots an epoch or a segment is long", low=1
+    )
+    own_snapshots: int = option(4, "snapshots an epoch of those, fewer where its steps are few", low=1)
     own_rate: float = option(0.01, "learning rate of those", above=0)
     own_momentum: float = option(0.0, "momentum of those", low=0)
     expert_epochs: int = option(
@@ -75,7 +84,7 @@ class TrajectoryMatching(Method):
     rate_rate: float = option(0.01, "Adam's step size on the logarithm of the rate", above=0)
     labels: str = option(
         "class",
-        "targets: the images' classes, or an expert's probabilities of them",
+        "targets: the images' classes, or experts' probabilities where those know enough to teach",
         choices=("class", "expert"),
     )
     learn_labels: bool = option(False, "whether the targets' logits are learned")
@@ -110,7 +119,7 @@ class TrajectoryMatching(Method):
         learned = {"images": images}
         labels = confident(first.targets, problem.task.outputs)
         if self.labels == "expert":
-            labels = self._said(problem, experts, images)
+            labels = self._taught(self._said(problem, experts, images), labels)
         if self.learn_labels:
             learned["labels"] = labels
         if self.learn_rate:
@@ -233,10 +242,12 @@ class TrajectoryMatching(Method):
         return [list(each.snapshots) for each in kept]
 
     def _own(self, problem: Problem) -> ExpertTraining:
-        snapshots = min(self.own_snapshots, -(-len(problem.data.train) // _OWN_BATCH))
+        steps = -(-len(problem.data.train) // _OWN_BATCH)
+        snapshots = min(self.own_snapshots, max(1, steps // _APART))
+        wanted = max(self.own_epochs * self.own_snapshots, self.first_start + self.expert_epochs)
         return ExpertTraining(
             network=self.network,
-            epochs=max(self.own_epochs, -(-(self.first_start + self.expert_epochs) // snapshots)),
+            epochs=-(-wanted // snapshots),
             snapshots=snapshots,
             batch_size=_OWN_BATCH,
             learning_rate=self.own_rate,
@@ -298,6 +309,18 @@ class TrajectoryMatching(Method):
                 said = network(views).view(-1, self.factor**2, problem.task.outputs)
                 total[part] += said.mean(1) / len(experts)
         return total
+
+    def _taught(self, said: Tensor, sure: Tensor) -> Tensor:
+        """The logits that experts gave, or the classes' where the experts know too little to teach."""
+        share = float(F.softmax(said, 1).gather(1, sure.argmax(1, keepdim=True)).mean())
+        if share >= _TEACHES:
+            return said
+        warnings.warn(
+            f"{self.name}: the experts give the first images' classes a probability of {share:.0%} on average, less "
+            f"than {_TEACHES:.0%}: labels start from the classes instead; train the experts longer",
+            stacklevel=2,
+        )
+        return sure
 
     @torch.no_grad()
     def _first(self, problem: Problem, experts: Experts) -> Draw | None:

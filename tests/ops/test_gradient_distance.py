@@ -36,11 +36,12 @@ def plain(x, y, offsets, kind, eps=EPS):
     return torch.stack([one(x[:, begin:end], y[:, begin:end]) for begin, end in ends], 1)
 
 
-def inputs(rows, offsets, dtype=torch.float64, grad=(True, True)):
+def inputs(rows, offsets, dtype=torch.float64, grad=(True, True), device="cpu"):
     rng = generator(0, "gradients", rows, *offsets)
     drawn = [torch.randn(rows, offsets[-1], generator=rng, dtype=torch.float64) for _ in range(2)]
     return [
-        (t * scale).to(dtype).requires_grad_(g) for t, g, scale in zip(drawn, grad, (1, 0.3), strict=True)
+        (t * scale).to(device, dtype).requires_grad_(g)
+        for t, g, scale in zip(drawn, grad, (1, 0.3), strict=True)
     ]
 
 
@@ -54,6 +55,22 @@ def derivatives(function, args):
     first = torch.autograd.grad(out, wanted, up, create_graph=True)
     mix = sum((draw(t) * t).sum() for t in first)
     return [out, *first, *torch.autograd.grad(mix, [up, *wanted], materialize_grads=True)]
+
+
+def check_everything(args, offsets, kind):
+    """Values and derivatives against the definition in float64."""
+    exact = [t.detach().double().requires_grad_(t.requires_grad) for t in args]
+    pairs = zip(
+        derivatives(lambda x, y: gradient_distance(x, y, offsets, kind, EPS), args),
+        derivatives(lambda x, y: plain(x, y, offsets, kind), exact),
+        strict=True,
+    )
+    # the cosine of single numbers is their signs': its slopes are what is left of terms of 1 / |x|
+    signs = kind == "cosine" and offsets == (0, 1) and args[0].dtype == torch.float32
+    for place, (found, expected) in enumerate(pairs):
+        assert found.dtype == args[0].dtype
+        tolerance = 3e-4 if signs else TOLERANCE[args[0].dtype]
+        assert_near(found, expected, tolerance, f"result {place}")
 
 
 def test_by_hand():
@@ -70,19 +87,7 @@ def test_by_hand():
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("grad", [(True, True), (True, False), (False, True)])
 def test_values_and_derivatives(rows, offsets, kind, dtype, grad):
-    args = inputs(rows, offsets, dtype, grad)
-    exact = [t.detach().double().requires_grad_(t.requires_grad) for t in args]
-    pairs = zip(
-        derivatives(lambda x, y: gradient_distance(x, y, offsets, kind, EPS), args),
-        derivatives(lambda x, y: plain(x, y, offsets, kind), exact),
-        strict=True,
-    )
-    # the cosine of single numbers is their signs': its slopes are what is left of terms of 1 / |x|
-    signs = kind == "cosine" and offsets == (0, 1) and dtype == torch.float32
-    for place, (found, expected) in enumerate(pairs):
-        assert found.dtype == dtype
-        tolerance = 3e-4 if signs else TOLERANCE[dtype]
-        assert_near(found, expected, tolerance, f"result {place}")
+    check_everything(inputs(rows, offsets, dtype, grad), offsets, kind)
 
 
 @kinds
@@ -143,3 +148,11 @@ def test_result_does_not_depend_on_threads():
         torch.set_num_threads(threads)
         found.append(derivatives(lambda x, y: gradient_distance(x, y, (0, 5, 133, 262, 270)), [x, y]))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.cuda
+@kinds
+@pytest.mark.parametrize(("rows", "offsets"), [*CASES, (3, (0, 9, 5_000, 70_000))], ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_values_and_derivatives_on_cuda(rows, offsets, kind, dtype):
+    check_everything(inputs(rows, offsets, dtype, device="cuda"), offsets, kind)

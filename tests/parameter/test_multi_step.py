@@ -192,6 +192,15 @@ def test_soft_labels_start_from_what_the_experts_say(tiny, folder) -> None:
     torch.testing.assert_close(state["targets"], torch.softmax(total, 1), rtol=1e-4, atol=1e-5)
 
 
+def test_experts_that_know_too_little_do_not_teach(tiny) -> None:
+    problem = make_problem(tiny, ipc=2)
+    given = {**SMALL, "own_epochs": 1, "own_snapshots": 1, "own_rate": 1e-6, "learn_labels": False}
+    with pytest.warns(UserWarning, match=r"tesla: the experts give .* of 3\d% on average, less"):
+        state = make_method("tesla", **given).start(problem)
+    assert state["targets"].argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
+    torch.testing.assert_close(state["targets"].amax(1), torch.full((6,), 0.9))
+
+
 def test_first_images_are_those_an_expert_gets_right(tiny, folder) -> None:
     problem = make_problem(tiny, ipc=4, seed=3)
     method = make_method("datm", experts=folder, network=NET)
@@ -205,10 +214,10 @@ def test_first_images_are_those_an_expert_gets_right(tiny, folder) -> None:
 
 
 def test_without_a_folder_experts_are_trained_first_and_kept_over_a_break(tiny) -> None:
-    given = {**SMALL, "own_epochs": 4, "own_experts": 2}  # one step an epoch: one snapshot, not four
+    given = {**SMALL, "own_epochs": 2, "own_snapshots": 3, "own_experts": 2}  # one step an epoch
     method, problem = make_method("mtt", **given), make_problem(tiny, ipc=1)
     state = method.start(problem)
-    assert [len(each) for each in state["experts"]] == [5, 5]
+    assert [len(each) for each in state["experts"]] == [7, 7]  # the first weights, and six epochs, not two
     assert not torch.equal(
         state["experts"][0][0]["classifier.weight"], state["experts"][1][0]["classifier.weight"]
     )
