@@ -28,7 +28,9 @@ class Device {
   public:
     explicit Device(const Tensor& x) : guard_(x.get_device_index()) {
         void* stream = nullptr;
-        STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream));
+        STD_TORCH_CHECK(
+            aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream) == AOTI_TORCH_SUCCESS,
+            "the current CUDA stream of device ", x.get_device_index(), " is not to be had");
         stream_ = static_cast<cudaStream_t>(stream);
     }
     cudaStream_t stream() const { return stream_; }

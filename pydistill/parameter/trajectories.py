@@ -316,8 +316,9 @@ class TrajectoryMatching(Method):
         if share >= _TEACHES:
             return said
         warnings.warn(
-            f"{self.name}: the experts give the first images' classes a probability of {share:.0%} on average, less "
-            f"than {_TEACHES:.0%}: labels start from the classes instead; train the experts longer",
+            f"{self.name}: the experts give the first images' classes a probability of {share:.0%} on "
+            f"average, less than {_TEACHES:.0%}: labels start from the classes instead; "
+            "train the experts longer",
             stacklevel=2,
         )
         return sure
