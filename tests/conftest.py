@@ -6,9 +6,26 @@ from pathlib import Path
 import pytest
 import torch
 
+from pydistill import ops
 from pydistill.data import RealData, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
+GPU = torch.cuda.is_available() and "cuda" in ops.status().backends
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what needs a GPU where there is none, without a skip in every report."""
+    out = [] if GPU else [item for item in items if item.get_closest_marker("cuda")]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+@pytest.fixture(autouse=True)
+def _device(request, monkeypatch):
+    """Tests run on the CPU, where results repeat to the bit, unless they are marked ``cuda``."""
+    if not request.node.get_closest_marker("cuda"):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 def blobs(classes: int = 3, each: int = 30, channels: int = 1, side: int = 8, seed: int = 0) -> dict:

@@ -1,4 +1,4 @@
-"""Which tests of the operators run: kernels' where they are loaded, a GPU's where there is one."""
+"""Which tests of the operators run: the kernels' where they are loaded."""
 
 import pytest
 import torch
@@ -19,8 +19,6 @@ def pytest_collection_modifyitems(config, items):
         absent |= {"compiled", "cpu_pool", "cpu_only"}
     elif ops.status().build["cpu_level"] == "emulated":
         absent |= {"cpu_pool", "cpu_only"}
-    if not torch.cuda.is_available() or "cuda" not in ops.status().backends:
-        absent.add("cuda")
     out = [item for item in items if any(item.get_closest_marker(name) for name in absent)]
     if out:
         config.hook.pytest_deselected(items=out)
