@@ -1,6 +1,13 @@
-"""Tables of methods side by side: on the console and as text, with what was published beside it."""
+"""Tables of methods side by side: on the console and as text, with what was published beside it.
 
+    python -m benchmarks.methods.equal_table NAME [NAME ...]
+
+prints one table of the results of these names in ``benchmarks/results/equal_time``.
+"""
+
+import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +21,7 @@ from pydistill.method import Method, methods
 WHOLE = "whole"
 """The row of networks trained on all real images."""
 
+RESULTS = measure.ROOT / "benchmarks" / "results" / "equal_time"
 PUBLISHED = measure.ROOT / "benchmarks" / "published.json"
 
 
@@ -167,6 +175,26 @@ def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) ->
     return "\n".join(lines) + "\n"
 
 
+def beside(contents: Mapping[str, dict[str, Any]]) -> str:
+    """Several results in one table, in the first's order: accuracy, and its distance to random selection."""
+    tables = {name: {facts["row"]: facts for facts in table(each)} for name, each in contents.items()}
+    first = next(iter(tables.values()))
+    known = dict.fromkeys(name for rows in tables.values() for name in rows)
+    order = sorted(known, key=lambda row: (row.startswith("random"), -first.get(row, {}).get("mean", 0.0)))
+    lines = [
+        f"| method | {' | '.join(f'{name} | less random' for name in tables)} |",
+        f"|{'---|' * (1 + 2 * len(tables))}",
+    ]
+    for row in order:
+        cells = [f"`{row.removesuffix(' factor=1')}`"]
+        for rows in tables.values():
+            facts = rows.get(row)
+            cells.append("-" if facts is None else f"{percent(facts['mean'], facts['std'])} ({facts['n']})")
+            cells.append("-" if facts is None else gap_text(facts.get("less random")))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def gap_text(gap: list[float] | None) -> str:
     """A difference's interval, in points."""
     return "-" if gap is None else f"{100 * gap[1]:+.1f} to {100 * gap[2]:+.1f}"
@@ -193,3 +221,15 @@ def differing(known: dict[str, Any], done: dict[str, Any], data: RealData, netwo
         if key in known and known[key] != value
     ]
     return "; ".join([*told, *known.get("differs", [])]) or "nothing known"
+
+
+def main() -> None:
+    """Print one table of several results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("name", nargs="+", help="of a result")
+    names = parser.parse_args().name
+    print(beside({name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -36,6 +36,7 @@ from benchmarks import measure
 from benchmarks.chart import chart
 from benchmarks.code import digest
 from benchmarks.methods.equal_table import (
+    RESULTS,
     WHOLE,
     baseline,
     factor,
@@ -57,7 +58,6 @@ from pydistill.nets import parse
 from pydistill.pictures import grid, write_picture
 from pydistill.problem import make_problem
 
-RESULTS = measure.ROOT / "benchmarks" / "results" / "equal_time"
 DRAWS = 10
 MARKS = (0.1, 1 / 3)
 """Shares of the steps after which a row's first set is looked at on the way."""

@@ -9,6 +9,7 @@ from benchmarks.methods.equal_table import (
     PUBLISHED,
     WHOLE,
     baseline,
+    beside,
     differing,
     factor,
     kind,
@@ -88,3 +89,17 @@ def test_a_row_knows_its_method_and_whether_anything_is_distilled():
     ]
     assert [factor(row) for row in ("idc", "idc factor=1", "random factor=2", WHOLE)] == [2, 1, 2, 1]
     assert [baseline(row) for row in ("dm factor=2", "random factor=1", WHOLE)] == [False, True, True]
+
+
+def test_several_results_stand_in_one_table():
+    drawn = {"sets": [*row([0.6])["sets"], *row([0.62])["sets"]]}
+    one = {"rows": {"dc": row([0.7, 0.72]), "dsa": row([0.8, 0.82]), "random factor=1": drawn}}
+    two = {"rows": {"dsa": row([0.9, 0.9]), "dm": row([0.91, 0.93])}}
+    lines = beside({"ipc1": one, "ipc10": two}).splitlines()
+    assert lines[0] == "| method | ipc1 | less random | ipc10 | less random |"
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert [each[0] for each in cells] == ["`dsa`", "`dc`", "`dm`", "`random`"]
+    assert cells[0][1] == "81.0 ± 1.4 (2)"
+    assert cells[0][2].startswith("+")
+    assert cells[0][3:] == ["90.0 ± 0.0 (2)", "-"]
+    assert cells[1][3:] == ["-", "-"]
