@@ -176,7 +176,7 @@ def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) ->
 
 
 def beside(contents: Mapping[str, dict[str, Any]]) -> str:
-    """Several results in one table, in the first's order: accuracy, and its distance to random selection."""
+    """Several results in one table, in the first's order: accuracy, and how far from random selection."""
     tables = {name: {facts["row"]: facts for facts in table(each)} for name, each in contents.items()}
     first = next(iter(tables.values()))
     known = dict.fromkeys(name for rows in tables.values() for name in rows)
