@@ -29,8 +29,8 @@ $(STAMP): $(SOURCES)
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/pydistill distill digits --method dm --preset quick --ipc 1 --network convnet:width=32,depth=2 --out $(DEMO) --overwrite
-	$(BIN)/pydistill evaluate $(DEMO) --protocol quick --network convnet:width=32,depth=2
+	$(BIN)/pydistill distill digits --method dm --preset quick --ipc 1 --network convnet:width=32 --out $(DEMO) --overwrite
+	$(BIN)/pydistill evaluate $(DEMO) --protocol quick --network convnet:width=32
 	$(BIN)/pydistill distill digits --method kip --preset quick --ipc 1 --out $(DEMO)/kip --overwrite
 	$(BIN)/pydistill evaluate $(DEMO)/kip --as-learned
 

@@ -7,7 +7,7 @@ into rows, :meth:`Kernel.between` makes matrices of rows with rows. It is writte
   ``inverse_multiquadric:...``: of flattened images;
 - ``nngp:depth=3``, ``ntk:depth=3``: of fully connected ReLU networks of infinite width (arXiv:2011.00050);
 - ``conv_nngp:depth=2``, ``conv_ntk:depth=2``: of the ConvNet without normalisation, exact, for tiny images;
-- ``random_features:networks=8,width=128,depth=3,seed=0``: of that ConvNet at finite width, averaged over
+- ``random_features:networks=8,width=128,seed=0``: of that ConvNet at finite width, averaged over
   random networks (arXiv:2210.12067), which tends to ``conv_nngp``;
 - ``teacher:layers=embedding``: of features in the network that a distilled set carries;
 - ``trained``: of features in each network that ``evaluate`` trains on a set, known there alone.
@@ -28,6 +28,7 @@ from pydistill import nets, seeds
 from pydistill.data.recipe import TRAINED
 from pydistill.errors import did_you_mean
 from pydistill.layers import Layer, parse_layers
+from pydistill.nets.convnet import ConvNetSpec
 from pydistill.ops import gram
 from pydistill.options import parse_options
 from pydistill.tasks.base import chunks
@@ -132,13 +133,13 @@ class RandomFeatures(Kernel):
     Attributes:
         networks: How many.
         width: Channels of every block.
-        depth: Blocks.
+        depth: Blocks; None: as many as a ConvNet for such images has.
         seed: What the weights derive from.
     """
 
     networks: int = 8
     width: int = 128
-    depth: int = 3
+    depth: int | None = None
     seed: int = 0
 
     def rows(self, images: Tensor) -> Tensor:
@@ -153,11 +154,11 @@ class RandomFeatures(Kernel):
 def _random_features(
     kernel: RandomFeatures, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> Features:
-    text = f"convnet:width={kernel.width},depth={kernel.depth},norm=none"
+    spec = ConvNetSpec(width=kernel.width, depth=kernel.depth, norm="none")
     drawn = []
     for at in range(kernel.networks):
         generator = seeds.generator(kernel.seed, "random features", at)
-        network = nets.build(text, shape, 1, generator, device=device)
+        network = nets.build(spec, shape, 1, generator, device=device)
         drawn.append(_gaussian(network, generator).to(dtype))
     return Features([layered(network) for network in drawn])
 

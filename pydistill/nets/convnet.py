@@ -6,6 +6,7 @@
     arXiv:2006.05929. Section 4.2 searches the 720 networks that these options span.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,14 +27,14 @@ class ConvNetSpec(Spec):
 
     Attributes:
         width: Channels of every block.
-        depth: Blocks.
+        depth: Blocks; None: what suits the images, see :meth:`blocks`.
         norm: Normalisation; ``layer`` has an affine parameter a pixel, ``group`` four groups.
         activation: Non-linearity; the leaky ReLU has slope 0.01.
         pooling: 2×2 pooling after each block; an odd last row or column is dropped.
     """
 
     width: int = 128
-    depth: int = 3
+    depth: int | None = None
     norm: Norm = "instance"
     activation: Activation = "relu"
     pooling: Pooling = "avg"
@@ -44,8 +45,21 @@ class ConvNetSpec(Spec):
     @property
     def smallest(self) -> int:
         if self.pooling != "none":
-            return 1 << self.depth
+            return 1 << (self.depth or 1)
         return 2 if self.norm == "instance" else 1
+
+    def blocks(self, shape: Shape) -> int:
+        """Blocks of a network for images of this shape (C, H, W).
+
+        Where they were left open: the field's three for 28×28 and 32×32 pixels, four for 64×64, five for
+        128×128, so that the last map is about 4×4; two for less, where three would leave 8×8 pixels one.
+        """
+        if self.depth is not None:
+            return self.depth
+        if self.pooling == "none":
+            return 3
+        halvings = math.log2(min(shape[1:]))
+        return min(int(halvings), max(2, round(halvings) - 2))
 
     def make(self, shape: Shape, outputs: int) -> "ConvNet":
         if self.norm == "group" and self.width % GROUPS:
@@ -54,14 +68,14 @@ class ConvNetSpec(Spec):
 
 
 class ConvNet(Network):
-    """``depth`` blocks, then a linear classifier on the flattened last map."""
+    """Blocks, then a linear classifier on the flattened last map."""
 
     def __init__(self, spec: ConvNetSpec, shape: Shape, outputs: int) -> None:
         super().__init__(spec, shape, outputs)
         channels, *size = shape
         halve = 1 if spec.pooling == "none" else 2
         self.body = nn.ModuleList()
-        for _ in range(spec.depth):
+        for _ in range(spec.blocks(shape)):
             block = Block(
                 channels,
                 spec.width,

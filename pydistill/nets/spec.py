@@ -28,7 +28,7 @@ class Spec(ABC):
     """A network and its options, before it knows its images.
 
     A subclass is a frozen dataclass with integer options of at least 1 and ``Literal`` options, each with
-    a default; whatever else its options must fulfil it checks in :meth:`make`.
+    a default, of an integer's also None; whatever else its options must fulfil it checks in :meth:`make`.
 
     Class attributes:
         name: What the network is called.
@@ -46,8 +46,9 @@ class Spec(ABC):
             ValueError: An integer option is below 1, or a choice is not among those there are.
         """
         for option, kind in _option_kinds(type(self)).items():
-            value = getattr(self, option)
-            choices = typing.get_args(kind)
+            value, choices = getattr(self, option), _choices(kind)
+            if value is None and not choices and kind is not int:
+                continue
             if choices and value not in choices:
                 raise ValueError(
                     f"{self.name}: {option} must be one of {', '.join(choices)}, "
@@ -130,7 +131,7 @@ def parse(text: str) -> Spec:
     kind = known[name]
     kinds = _option_kinds(kind)
     options = {
-        option: value if typing.get_args(kinds[option]) else _integer(name, option, value)
+        option: value if _choices(kinds[option]) else _integer(name, option, value)
         for option, value in parse_options(name, rest, kinds).items()
     }
     return kind(**options)
@@ -140,6 +141,11 @@ def _option_kinds(spec: type[Spec]) -> dict[str, Any]:
     """The type of each option by name."""
     hints = typing.get_type_hints(spec)
     return {field.name: hints[field.name] for field in dataclasses.fields(spec)}
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """What an option may be; none where it is an integer, be it one that may be left open."""
+    return typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
 
 
 def _integer(name: str, option: str, value: str) -> int:

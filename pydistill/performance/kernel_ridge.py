@@ -99,14 +99,15 @@ class RandomFeatureDistillation(KernelRidgeMatching):
     )
     networks_per_step: int = option(8, "random networks a step", low=1)
     width: int = option(256, "channels of their blocks", low=1)
-    depth: int = option(3, "their blocks", low=1)
+    depth: int | None = option(None, "their blocks; none: what suits the images", low=1)
 
     def kernel(self, problem: Problem, state: State, index: int) -> Kernel:
         seed = int(torch.randint(2**31, (), generator=problem.generator("random features", index)))
         return RandomFeatures(self.networks_per_step, self.width, self.depth, seed)
 
     def evaluated(self) -> str | None:
-        return f"random_features:networks={self.networks_per_step},width={self.width},depth={self.depth}"
+        depth = "" if self.depth is None else f",depth={self.depth}"
+        return f"random_features:networks={self.networks_per_step},width={self.width}{depth}"
 
 
 @register

@@ -47,6 +47,14 @@ def test_parameter_counts_are_the_published_ones(text, shape, count):
     assert sum(parameter.numel() for parameter in make(text, shape).parameters()) == count
 
 
+def test_a_convnet_has_as_many_blocks_as_suit_its_images():
+    sides = {2: 1, 4: 2, 8: 2, 16: 2, 28: 3, 32: 3, 64: 4, 128: 5}
+    found = {side: nets.block_names("convnet:width=1", (1, side, side + 5), 2) for side in sides}
+    assert {side: len(names) for side, names in found.items()} == sides
+    assert len(nets.block_names("convnet:depth=3", (1, 8, 8), 2)) == 3
+    assert len(nets.block_names("convnet:pooling=none", (1, 8, 8), 2)) == 3
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("text", NETWORKS)
 def test_every_network_takes_every_image_and_gives_all_blocks_in_one_pass(text, shape):
@@ -149,7 +157,8 @@ def test_a_block_of_every_norm_activation_and_pooling(norm, activation, pooling)
     ("text", "shape", "message"),
     [
         ("convnet:depth=4", (1, 8, 8), r"convnet:depth=4 needs images of at least 16x16 pixels, found 8x8"),
-        ("convnet", (3, 32, 7), "at least 8x8 pixels, found 32x7"),
+        ("convnet:depth=3", (3, 32, 7), "at least 8x8 pixels, found 32x7"),
+        ("convnet", (3, 32, 1), "at least 2x2 pixels, found 32x1"),
         ("convnet:pooling=none", (3, 1, 1), "at least 2x2 pixels, found 1x1"),
         ("alexnet", (3, 7, 7), "at least 8x8"),
         ("lenet", (3, 3, 9), "at least 4x4"),
