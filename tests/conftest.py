@@ -10,12 +10,24 @@ from pydistill import ops
 from pydistill.data import RealData, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
-GPU = torch.cuda.is_available() and "cuda" in ops.status().backends
+
+
+def absent() -> set[str]:
+    """Markers of what cannot run here: without a GPU, without the extension, on emulated kernels."""
+    status, found = ops.status(), set()
+    if not torch.cuda.is_available() or "cuda" not in status.backends:
+        found.add("cuda")
+    if not status.loaded:
+        found |= {"compiled", "cpu_pool", "cpu_only"}
+    elif status.build["cpu_level"] == "emulated":
+        found |= {"cpu_pool", "cpu_only"}
+    return found
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what needs a GPU where there is none, without a skip in every report."""
-    out = [] if GPU else [item for item in items if item.get_closest_marker("cuda")]
+    """Leave out what cannot run here, without a skip in every report."""
+    names = absent()
+    out = [item for item in items if any(item.get_closest_marker(name) for name in names)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]

@@ -155,15 +155,13 @@ def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) ->
         "| published | what differs there |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    found = sorted(table(content), key=lambda each: (each["row"].startswith("random"), -each["mean"]))
-    for facts in found:
+    for facts in sorted(table(content), key=rank):
         sets = content["rows"][facts["row"]]["sets"]
         prepared = sorted(each.get("preparing seconds", 0.0) for each in sets)[len(sets) // 2]
         known = published(data, ipc, facts["row"])
         cells = [
-            f"`{facts['row'].removesuffix(' factor=1')}`",
-            f"{percent(facts['mean'], facts['std'])} ({facts['n']})",
-            gap_text(facts.get("less random")),
+            label(facts["row"]),
+            *accuracy(facts),
             gap_text(facts.get("less dm")),
             "; ".join(map(use_text, facts["as learned"].items())) or "-",
             f"{prepared:.0f}",
@@ -177,22 +175,39 @@ def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) ->
 
 def beside(contents: Mapping[str, dict[str, Any]]) -> str:
     """Several results in one table, in the first's order: accuracy, and how far from random selection."""
-    tables = {name: {facts["row"]: facts for facts in table(each)} for name, each in contents.items()}
-    first = next(iter(tables.values()))
-    known = dict.fromkeys(name for rows in tables.values() for name in rows)
-    order = sorted(known, key=lambda row: (row.startswith("random"), -first.get(row, {}).get("mean", 0.0)))
+    tables = {
+        name: {facts["row"]: facts for facts in sorted(table(each), key=rank)}
+        for name, each in contents.items()
+    }
+    order = sorted(
+        dict.fromkeys(row for rows in tables.values() for row in rows),
+        key=lambda row: row.startswith("random"),
+    )
     lines = [
         f"| method | {' | '.join(f'{name} | less random' for name in tables)} |",
         f"|{'---|' * (1 + 2 * len(tables))}",
     ]
     for row in order:
-        cells = [f"`{row.removesuffix(' factor=1')}`"]
-        for rows in tables.values():
-            facts = rows.get(row)
-            cells.append("-" if facts is None else f"{percent(facts['mean'], facts['std'])} ({facts['n']})")
-            cells.append("-" if facts is None else gap_text(facts.get("less random")))
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = [cell for rows in tables.values() for cell in accuracy(rows.get(row))]
+        lines.append(f"| {' | '.join([label(row), *cells])} |")
     return "\n".join(lines) + "\n"
+
+
+def rank(facts: dict[str, Any]) -> tuple[bool, float]:
+    """What rows are sorted by: from the best down, random selection last."""
+    return facts["row"].startswith("random"), -facts["mean"]
+
+
+def label(row: str) -> str:
+    """A row's name; of a random selection without the factor that it has unless told."""
+    return f"`{row.removesuffix(' factor=1') if baseline(row) else row}`"
+
+
+def accuracy(facts: dict[str, Any] | None) -> tuple[str, str]:
+    """Accuracy and distance to random selection, as text; dashes where a result lacks the row."""
+    if facts is None:
+        return "-", "-"
+    return f"{percent(facts['mean'], facts['std'])} ({facts['n']})", gap_text(facts.get("less random"))
 
 
 def gap_text(gap: list[float] | None) -> str:
