@@ -30,6 +30,7 @@ def distill(
     seed: int = 0,
     device: str = "auto",
     max_batch: int | None = None,
+    short_classes: str = "refuse",
     preset: str | None = None,
     folder: Path | str | None = None,
     resume: bool = False,
@@ -47,6 +48,8 @@ def distill(
         seed: Every random draw derives from it: same seed, machine and version, same result.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         max_batch: Most real images in one pass of a network: bounds memory.
+        short_classes: A class with fewer training images than the budget asks for: ``refuse``, or ``keep``
+            to go on with what there is in it, which the set's provenance and every report then say.
         preset: One of the method's presets (``quick``, ``paper``), where ``method`` is a name.
         folder: Where checkpoints and the result are kept; None: nowhere.
         resume: Go on from the checkpoint in ``folder`` where there is one.
@@ -70,7 +73,9 @@ def distill(
     elif options or preset is not None:
         raise TypeError("options and preset go with a method's name; configure the method itself instead")
     check_options(method)
-    problem = make_problem(data, ipc=ipc, seed=seed, device=device, max_batch=max_batch)
+    problem = make_problem(
+        data, ipc=ipc, seed=seed, device=device, max_batch=max_batch, short_classes=short_classes
+    )
     run = distillation(
         problem,
         method,
@@ -191,6 +196,7 @@ def collect(
             seconds=seconds,
             steps=method.steps,
             preset=preset,
+            short_classes=problem.groups.short(problem.ipc * made.factor**2),
         ),
     )
 

@@ -26,12 +26,12 @@ def initial(problem: Problem, factor: int, init: str, draw: Draw | None = None) 
         draw: Which real ones; None: drawn uniformly from each class, ``factor**2`` for each stored one.
 
     Raises:
-        ValueError: ``factor`` does not divide the images, or a class has too few.
+        ValueError: ``factor`` does not divide the images, or a class has too few and those are refused.
     """
     check_factor(factor, problem.data.shape)
     if draw is None:
         generator = problem.generator("initial images")
-        draw = problem.groups.draw(problem.ipc, generator, strict=True, packed=factor**2)
+        draw = problem.groups.draw(problem.ipc, generator, strict=problem.strict, packed=factor**2)
     first = pack(problem.data, draw, factor, problem.device)
     if init != "noise":
         return first

@@ -21,6 +21,11 @@ _LARGEST_GRAPH = {"cpu": 512, "cuda": 4096}
 """Default bound of a batch whose graph is kept: about a megabyte an image in the field's ConvNet."""
 
 
+SHORT_CLASSES = ("refuse", "keep")
+"""What is done about a class with fewer training images than the budget asks for: ``refuse`` raises an error
+that names every such class, ``keep`` goes on with what there is in it."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Real data, a budget of images, a seed and a device.
@@ -33,6 +38,7 @@ class Problem:
         max_batch: Most images in one pass of a network over real data; bounds memory, does not change
             results beyond rounding.
         max_graph: Most images in one pass whose graph is kept for a gradient; likewise.
+        short_classes: One of :data:`SHORT_CLASSES`.
     """
 
     data: RealData
@@ -41,6 +47,7 @@ class Problem:
     device: torch.device
     max_batch: int
     max_graph: int
+    short_classes: str = "refuse"
 
     @property
     def task(self) -> Task:
@@ -51,6 +58,16 @@ class Problem:
     def groups(self) -> Groups:
         """The training images by group (class)."""
         return self.data.task.groups(self.data.train.targets)
+
+    @property
+    def strict(self) -> bool:
+        """Whether a class with fewer images than the budget asks for is refused."""
+        return self.short_classes == "refuse"
+
+    def require(self, packed: int = 1) -> None:
+        """Raise ``ValueError`` where a class is too small for stored images of ``packed`` and that is refused."""
+        if self.strict:
+            self.groups.require(self.ipc, packed)
 
     def generator(self, *path: str | int) -> torch.Generator:
         """A CPU generator for one purpose: ``problem.generator("real batch", index)``."""
@@ -74,15 +91,23 @@ class Problem:
 
 
 def make_problem(
-    data: RealData, *, ipc: int, seed: int = 0, device: str = "auto", max_batch: int | None = None
+    data: RealData,
+    *,
+    ipc: int,
+    seed: int = 0,
+    device: str = "auto",
+    max_batch: int | None = None,
+    short_classes: str = "refuse",
 ) -> Problem:
     """Check the arguments and set the stage.
 
     Raises:
         TypeError: ``ipc``, ``seed`` or ``max_batch`` is not an integer.
-        ValueError: ``ipc`` or ``max_batch`` is below 1, a class is smaller than ``ipc``, or the device is
-            not there.
+        ValueError: ``ipc`` or ``max_batch`` is below 1, classes are smaller than ``ipc`` (they are named) and
+            are refused, ``short_classes`` is unknown, or the device is not there.
     """
+    if short_classes not in SHORT_CLASSES:
+        raise ValueError(f"short_classes must be one of {', '.join(SHORT_CLASSES)}; got {short_classes!r}")
     for name, value, low in (("ipc", ipc, 1), ("seed", seed, 0), ("max_batch", max_batch, 1)):
         if value is None:
             continue
@@ -98,8 +123,9 @@ def make_problem(
         where,
         max_batch or _LARGEST_BATCH.get(where.type, 256),
         max_batch or _LARGEST_GRAPH.get(where.type, 512),
+        short_classes,
     )
-    problem.groups.require(ipc)
+    problem.require()
     return problem
 
 

@@ -87,6 +87,52 @@ def test_a_factor_packs_stored_images_into_the_same_budget(name, tiny):
         distill(tiny, replace(small(name), factor=0), ipc=2)
 
 
+@pytest.fixture(scope="module")
+def uneven(tiny):
+    """The same data with two images of class 1 and five of class 2."""
+    groups = tiny.task.groups(tiny.train.targets).members
+    kept = torch.cat([member[:count] for member, count in zip(groups, (27, 2, 5), strict=True)])
+    return replace(tiny, train=tiny.train.take(kept))
+
+
+@pytest.mark.parametrize("name", [name for name in methods() if "factor" in option_types(methods()[name])])
+@pytest.mark.parametrize(("factor", "counts"), [(1, [4, 2, 4]), (2, [4, 1, 2])])
+def test_short_classes_give_what_there_is_where_asked(name, factor, counts, uneven):
+    method = small(name)
+    made = distill(
+        uneven, replace(method, factor=factor), ipc=4, seed=3, short_classes="keep", max_batch=64
+    )
+    assert torch.isfinite(made.images).all()
+    assert torch.bincount(made.classes, minlength=3).tolist() == counts
+    short = {1: {"1": 2}, 2: {"1": 2, "2": 5}}[factor]
+    assert made.provenance.short_classes == short
+    with pytest.raises(ValueError, match="asked for, but class"):
+        distill(uneven, replace(method, factor=factor), ipc=4, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mtt", {"init": "right"}),
+        ("dm", {"init": "kmeans", "real_batch": "representative", "batch_real": 3}),
+        ("dc", {"classes_at_once": 3}),
+        ("idc", {"classes_at_once": 2}),
+    ],
+)
+def test_short_classes_in_the_options_that_count_images(name, options, uneven):
+    made = distill(uneven, replace(small(name), **options), ipc=4, short_classes="keep")
+    packed = 4 if name == "idc" else 1
+    assert torch.bincount(made.classes).tolist() == [4, -(-2 // packed), min(4, -(-5 // packed))]
+
+
+def test_classes_matched_together_have_equally_many_images_and_match_as_alone(uneven):
+    alone, together = (
+        distill(uneven, replace(small("dc"), classes_at_once=count), ipc=4, short_classes="keep")
+        for count in (1, 3)
+    )
+    torch.testing.assert_close(alone.images, together.images, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.cuda
 @every_method
 def test_a_gpu_makes_the_same_first_step_as_a_cpu(name, tiny, monkeypatch):
@@ -210,8 +256,9 @@ def test_options_out_of_range_are_refused(options, error, message):
     [
         ({"ipc": 0}, ValueError, "ipc must be at least 1, got 0"),
         ({"ipc": -3}, ValueError, "ipc must be at least 1, got -3"),
-        ({"ipc": 28}, ValueError, "class '0' has only 27 training images: ask for at most 27"),
+        ({"ipc": 28}, ValueError, r"classes '0' \(27\), '1' \(27\), '2' \(27\) have fewer .* at most 27"),
         ({"ipc": 1.0}, TypeError, "ipc must be an integer"),
+        ({"ipc": 1, "short_classes": "drop"}, ValueError, "short_classes must be one of refuse, keep"),
         ({"ipc": 1, "seed": -1}, ValueError, "seed must be at least 0"),
         ({"ipc": 1, "max_batch": 0}, ValueError, "max_batch must be at least 1"),
         ({"ipc": 1, "device": "gpu"}, ValueError, "unknown device 'gpu'"),

@@ -36,6 +36,7 @@ class Provenance:
         seconds: Wall time of distilling.
         steps: Iterations.
         preset: The named configuration, where one was asked for.
+        short_classes: Training images of every class that has fewer than the budget asks for, by name.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Provenance:
     seconds: float
     steps: int
     preset: str | None = None
+    short_classes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:

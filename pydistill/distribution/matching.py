@@ -249,7 +249,7 @@ class DistributionMatching(Method):
         if self.init != "kmeans":
             return None
         generator, packed = problem.generator("initial images"), self.factor**2
-        problem.groups.require(problem.ipc, packed)
+        problem.require(packed)
         network = self._networks.network(
             problem, self.network, self._networks.start(problem, self.network), 0
         )

@@ -232,14 +232,16 @@ class GradientMatching(Method):
         return gradient_distance(gradients, real, stage.offsets, self.distance).sum()
 
     def _together(self, problem: Problem, state: State) -> Iterator[list[int]]:
-        """Classes by how many are matched in one pass."""
+        """Classes by how many are matched in one pass; those have equally many images."""
         count = self.classes_at_once
         if count is None:
             each = problem.ipc * self.factor**2
             count = 1 if problem.device.type == "cpu" else max(1, problem.max_graph // each)
-        everyone = list(range(len(problem.groups)))
-        for part in chunks(len(everyone), count):
-            yield everyone[part]
+        sizes = problem.groups.stored(problem.ipc, self.factor**2)
+        for size in dict.fromkeys(sizes):
+            alike = [group for group, found in enumerate(sizes) if found == size]
+            for part in chunks(len(alike), count):
+                yield alike[part]
 
     # ---- what the options mean ------------------------------------------------------------------------
 
@@ -251,7 +253,7 @@ class GradientMatching(Method):
         if self.networks != ALTERNATE:
             return parse_networks(self.networks)
         matches, epochs = alternation(problem.ipc)
-        images = len(problem.groups) * problem.ipc * self.factor**2
+        images = sum(problem.groups.stored(problem.ipc, self.factor**2)) * self.factor**2
         steps = epochs * -(-images // _TRAINING_BATCH)
         return Pool(
             size=1,

@@ -329,7 +329,7 @@ class TrajectoryMatching(Method):
         if self.init != "right":
             return None
         each = problem.ipc * self.factor**2
-        problem.groups.require(problem.ipc, self.factor**2)
+        problem.require(self.factor**2)
         generator = problem.generator("initial images")
         wide = problem.groups.draw(_CANDIDATES * each, generator, strict=False)
         network, wrong = self._at_end(problem, experts, 0), []
@@ -339,8 +339,8 @@ class TrajectoryMatching(Method):
         # right ones first, in the order drawn; wrong ones only where there are too few
         order = torch.argsort(2 * wide.groups + torch.cat(wrong).long(), stable=True)
         counts = torch.bincount(wide.groups, minlength=len(problem.groups))
-        starts = (counts.cumsum(0) - counts).tolist()
-        chosen = torch.cat([order[begin : begin + each] for begin in starts])
+        ends = zip(counts.cumsum(0).tolist(), counts.tolist(), strict=True)
+        chosen = torch.cat([order[end - count : end - count + min(each, count)] for end, count in ends])
         return Draw(wide.indices[chosen], wide.groups[chosen])
 
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from pydistill.seeds import derive
 
+_NAMED = 200
+"""Most groups that an error names."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -49,7 +52,7 @@ class Groups:
             packed: How many real images go into a stored one.
 
         Raises:
-            ValueError: ``each`` is below 1, or ``strict`` and a group is too small (it is named).
+            ValueError: ``each`` is below 1, or ``strict`` and groups are too small (they are named).
         """
         if each < 1:
             raise ValueError(f"expected at least 1 image a group, got {each}")
@@ -62,17 +65,33 @@ class Groups:
             torch.cat(picks), torch.cat([torch.full_like(pick, at) for at, pick in enumerate(picks)])
         )
 
+    def short(self, count: int) -> dict[str, int]:
+        """Images of every group that has fewer than ``count``, by its name."""
+        pairs = zip(self.names, self.members, strict=True)
+        return {name: len(member) for name, member in pairs if len(member) < count}
+
+    def stored(self, each: int, packed: int = 1) -> list[int]:
+        """Stored images of every group where ``each`` are asked for and a small group gives what it has."""
+        return [min(each, -(-len(member) // packed)) for member in self.members]
+
     def require(self, each: int, packed: int = 1) -> None:
-        """Raise ``ValueError`` naming the smallest group where it has fewer than ``each * packed``."""
-        smallest = min(range(len(self)), key=lambda at: len(self.members[at]))
-        size = len(self.members[smallest])
-        if size < each * packed:
-            kind = "" if packed == 1 else f", each packed of {packed} real ones,"
-            most = f"ask for at most {size // packed}" if size >= packed else "ask for a smaller factor"
-            raise ValueError(
-                f"{each} images a class{kind} asked for, but class {self.names[smallest]!r} has only "
-                f"{size} training images: {most}"
-            )
+        """Raise ``ValueError`` naming every group that has fewer than ``each * packed`` images."""
+        short = self.short(each * packed)
+        if not short:
+            return
+        named = ", ".join(f"{name!r} ({size})" for name, size in list(short.items())[:_NAMED])
+        found = f"classes {named} have fewer training images"
+        if len(short) == 1:
+            found = "class {!r} has only {} training images".format(*next(iter(short.items())))
+        elif len(short) > _NAMED:
+            found = f"classes {named} and {len(short) - _NAMED} more have fewer training images"
+        kind = "" if packed == 1 else f", each packed of {packed} real ones,"
+        most = min(short.values()) // packed
+        instead = f"ask for at most {most}" if most else "ask for a smaller factor"
+        raise ValueError(
+            f"{each} images a class{kind} asked for, but {found}: {instead}, or go on with what there is "
+            "in such a class (short_classes='keep', --short-classes keep)"
+        )
 
 
 @dataclass(frozen=True)
