@@ -6,9 +6,17 @@ A message names what was expected, what was found and, where there is one, the f
 import difflib
 from collections.abc import Iterable
 
+from pydistill.shown import printable_lines
+
 
 class PydistillError(Exception):
-    """Base of every error that is about a file or a state rather than about an argument."""
+    """Base of every error that is about a file or a state rather than about an argument.
+
+    Its text names what was found, which others wrote: what a terminal would obey in it is shown escaped.
+    """
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
 
 
 class DataError(PydistillError):

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pydistill.files import write_atomically
+from pydistill.shown import printable
 
 _READABLE = 64
 """Pixels that the longer side of a small image is enlarged to, or a little more."""
@@ -46,7 +47,8 @@ def grid(rows: Sequence[tuple[str, Tensor]], *, columns: int = 10, cell: int | N
     factor = max(1, -(-(cell or _READABLE) // max(height, width)))
     tall, wide = height * factor, width * factor
     font = ImageFont.load_default(_FONT_SIZE)
-    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..." for name, _ in rows]
+    titles = [printable(name) for name, _ in rows]
+    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..." for name in titles]
     left = max(round(font.getlength(name)) for name in names) + 3 * _GAP
     across = max(1, min(columns, max(len(images) for _, images in rows)))
     line = max(tall, _FONT_SIZE + _GAP) + _GAP

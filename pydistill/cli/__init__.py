@@ -9,12 +9,12 @@ import json
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from pydistill._version import __version__
 from pydistill.cli import distill, evaluate, experts, info
+from pydistill.cli.common import console
 from pydistill.errors import DataError, DivergenceError, PydistillError
 from pydistill.method import methods
+from pydistill.shown import printable_lines
 
 USAGE, DATA, FILES, DIVERGED, INTERRUPTED = 2, 3, 4, 5, 130
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is returned, never raised (but for ``--help`` and misuse)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser(_method_asked_for(given)).parse_args(given)
-    screen = Console(stderr=True, quiet=getattr(options, "json", False))
+    screen = console(stderr=True, quiet=getattr(options, "json", False))
     try:
         answer = options.run(options, screen)
     except (ValueError, TypeError) as error:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: object, code: int) -> int:
-    print(f"pydistill: {error}", file=sys.stderr)
+    print(f"pydistill: {printable_lines(error)}", file=sys.stderr)
     return code
 
 

@@ -11,8 +11,19 @@ from rich.progress import Progress as Bar
 
 from pydistill import events
 from pydistill.errors import FileFormatError
+from pydistill.shown import printable, printable_lines
 
 SOURCES = "digits; a folder (parquet, IDX, images), an .npz file or the name of a Hugging Face data set"
+
+
+def console(**settings: Any) -> Console:
+    """A screen that shows text as it is: ``a[/b]`` and ``:x:`` are no markup and no emoji."""
+    return Console(markup=False, emoji=False, **settings)
+
+
+def say(screen: Console, text: str) -> None:
+    """Print lines, without breaking long ones; what a terminal would obey is shown escaped."""
+    screen.print(printable_lines(text), soft_wrap=True)
 
 
 def command(commands: Any, name: str, help: str, run: Any) -> argparse.ArgumentParser:
@@ -40,12 +51,12 @@ class Listener:
 
     def __init__(self, screen: Console) -> None:
         self.bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=screen,
         )
         self.stages: dict[str, Any] = {}
@@ -60,8 +71,8 @@ class Listener:
 
     def _show(self, stage: str, done: int, total: int, note: str) -> None:
         if stage not in self.stages:
-            self.stages[stage] = self.bar.add_task(stage, total=total, note="")
-        self.bar.update(self.stages[stage], completed=done, total=total, note=note)
+            self.stages[stage] = self.bar.add_task(printable(stage), total=total, note="")
+        self.bar.update(self.stages[stage], completed=done, total=total, note=printable(note))
 
 
 RECIPE = "data.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import RECIPE, SOURCES, Listener, add_data_options, command, recipe_of
+from pydistill.cli.common import RECIPE, SOURCES, Listener, add_data_options, command, recipe_of, say
 from pydistill.files import write_text
 from pydistill.method import Method, make_method, methods, option_types
 
@@ -97,11 +97,12 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     picture = options.out / "preview.png"
     made.preview(picture)
     views = "" if made.factor == 1 else f" of {made.factor**2} views each"
-    screen.print(
+    say(
+        screen,
         f"{len(made.images)} images{views}, {made.nbytes['total']:,} bytes, "
-        f"in {made.provenance.seconds:.0f} s"
+        f"in {made.provenance.seconds:.0f} s",
     )
-    screen.print(f"wrote {options.out / 'distilled.json'} and {picture}", soft_wrap=True)
+    say(screen, f"wrote {options.out / 'distilled.json'} and {picture}")
     return {
         "folder": str(options.out),
         "images": len(made.images),

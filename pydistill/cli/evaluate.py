@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from pydistill.cli.common import Listener, add_data_options, command, recipe_of, recorded
+from pydistill.shown import printable
 
 
 def add(commands: Any) -> None:
@@ -66,6 +67,6 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     page = report.save(options.folder)
     if not options.json:
         print(report.text())
-        print(f"report: {page}")
+        print(f"report: {printable(page)}")
     answer: dict[str, Any] = report.to_json()
     return answer

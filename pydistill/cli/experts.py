@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import SOURCES, Listener, add_data_options, command, recipe_of
+from pydistill.cli.common import SOURCES, Listener, add_data_options, command, recipe_of, say
 
 _HELP = {
     "network": "network to train, for example convnet:width=64",
@@ -70,7 +70,7 @@ def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     )
     data = load_data(**recipe_of(options))
     needed = needed_bytes(data, training, options.count, options.storage)
-    screen.print(f"{options.count} experts take {needed / 2**20:,.0f} MiB of disk in {options.out}")
+    say(screen, f"{options.count} experts take {needed / 2**20:,.0f} MiB of disk in {options.out}")
     listener = Listener(screen)
     with listener.bar:
         made = train_experts(
@@ -84,5 +84,5 @@ def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
             on_event=listener,
         )
     lengths = [len(each) for each in made.trajectories]
-    screen.print(f"{options.out} holds {len(made)} experts, of {min(lengths)} to {max(lengths)} snapshots")
+    say(screen, f"{options.out} holds {len(made)} experts, of {min(lengths)} to {max(lengths)} snapshots")
     return {"folder": str(options.out), "experts": len(made), "snapshots": lengths, "bytes": needed}

@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pydistill.cli.common import command
+from pydistill.cli.common import command, console
 from pydistill.method import methods
+from pydistill.shown import printable
 
 
 def add_methods(commands: Any) -> None:
@@ -40,7 +41,7 @@ def _methods(options: argparse.Namespace, screen: Console) -> list[dict[str, Any
             }
         )
     if not options.json:
-        Console().print(table)
+        console().print(table)
     return rows
 
 
@@ -54,7 +55,7 @@ def _info(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         answer = about.distilled_set(DistilledData.load(options.folder))
     if not options.json:
         for name, value in _lines(answer):
-            print(f"{name:<28} {value}")
+            print(f"{printable(name):<28} {printable(value)}")
     return answer
 
 

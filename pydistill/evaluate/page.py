@@ -204,7 +204,7 @@ def _facts(title: str, facts: Iterable[tuple[str, Any]]) -> str:
 
 def _every_run(runs: Sequence[Run], metric: str) -> str:
     rows = "\n".join(
-        f"<tr><td>{escape(run.architecture)}</td><td>{run.source}</td><td>{run.draw}</td><td>{run.seed}</td>"
+        f"<tr><td>{escape(run.architecture)}</td><td>{escape(run.source)}</td><td>{run.draw}</td><td>{run.seed}</td>"
         f"<td>{100 * run.value:.2f} %</td><td>{run.loss:.4f}</td><td>{run.seconds:.1f} s</td></tr>"
         for run in runs
     )

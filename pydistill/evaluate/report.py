@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias, cast
 from pydistill.errors import FileFormatError
 from pydistill.evaluate.statistics import Difference, Summary, difference, summarise
 from pydistill.files import write_text
+from pydistill.shown import printable_lines
+from pydistill.typed import typed
 
 FORMAT = 1
 Source: TypeAlias = Literal["distilled", "random", "whole"]
@@ -192,16 +194,18 @@ class Report:
         wide = [max(len(row[at]) for row in rows) for at in range(len(head))]
         lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, wide, strict=True)) for row in rows]
         verdicts = [f"{each}: {said}" for each in self.architectures if (said := self.verdict(each))]
-        return "\n".join(
-            [
-                self.headline(),
-                "",
-                *(line.rstrip() for line in lines),
-                "",
-                *verdicts,
-                *([self._packed()] if packed else []),
-                self._measured(),
-            ]
+        return printable_lines(
+            "\n".join(
+                [
+                    self.headline(),
+                    "",
+                    *(line.rstrip() for line in lines),
+                    "",
+                    *verdicts,
+                    *([self._packed()] if packed else []),
+                    self._measured(),
+                ]
+            )
         )
 
     def formation(self) -> dict[str, int]:
@@ -240,12 +244,8 @@ class Report:
             )
         names = [f.name for f in dataclasses.fields(cls) if f.name != "pictures"]
         try:
-            parts = {name: record[name] for name in names}
-            parts["runs"] = tuple(Run(**run) for run in record["runs"])
-            parts["sets"] = {source: TrainingSet(**found) for source, found in record["sets"].items()}
-            parts["notes"] = tuple(record["notes"])
-            return cls(**parts)
-        except (KeyError, TypeError, AttributeError) as error:
+            return typed(cls, {name: record[name] for name in names})
+        except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"not a report of format {FORMAT}: {error!r}") from error
 
     def save(self, folder: Path | str) -> Path:
