@@ -4,11 +4,16 @@
 >>> data = pydistill.load_data("digits")
 >>> small = pydistill.distill(data, "dm", ipc=10, preset="quick")
 >>> report = pydistill.evaluate(small, data)
+
+Importing the package is quick: what needs torch is imported when it is first asked for.
 """
 
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 from pydistill._version import __version__
-from pydistill.data import DistilledData, RealData, load_data
-from pydistill.distill import distill
 from pydistill.errors import (
     CheckpointError,
     DataError,
@@ -17,12 +22,17 @@ from pydistill.errors import (
     OutputError,
     PydistillError,
     SingularKernelError,
+    did_you_mean,
 )
-from pydistill.evaluate import Protocol, Report, evaluate
-from pydistill.experts import Experts, ExpertTraining, load_experts, train_experts
-from pydistill.method import Method, make_method, methods
-from pydistill.relabel import relabel
-from pydistill.ridge import KernelRidge
+
+if TYPE_CHECKING:
+    from pydistill.data import DistilledData, RealData, load_data
+    from pydistill.distill import distill
+    from pydistill.evaluate import Protocol, Report, evaluate
+    from pydistill.experts import Experts, ExpertTraining, load_experts, train_experts
+    from pydistill.method import Method, make_method, methods
+    from pydistill.relabel import relabel
+    from pydistill.ridge import KernelRidge
 
 __all__ = [
     "CheckpointError",
@@ -50,3 +60,50 @@ __all__ = [
     "relabel",
     "train_experts",
 ]
+
+_HOMES = {
+    "data": ("DistilledData", "RealData", "load_data"),
+    "distill": ("distill",),
+    "evaluate": ("Protocol", "Report", "evaluate"),
+    "experts": ("ExpertTraining", "Experts", "load_experts", "train_experts"),
+    "method": ("Method", "make_method", "methods"),
+    "relabel": ("relabel",),
+    "ridge": ("KernelRidge",),
+}
+"""The module of each name above that is imported when it is asked for; as under ``TYPE_CHECKING``."""
+
+_HOME = {name: f"pydistill.{home}" for home, names in _HOMES.items() for name in names}
+
+
+class _Package(ModuleType):
+    """This package: public names and submodules are imported as they are asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _HOME:
+            value = getattr(importlib.import_module(_HOME[name]), name)
+            vars(self)[name] = value
+            return value
+        if not name.startswith("__"):
+            if name == "_C":  # it needs torch's libraries loaded
+                importlib.import_module("torch")
+            try:
+                return importlib.import_module(f"pydistill.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"pydistill.{name}":
+                    raise
+        raise AttributeError(f"module 'pydistill' has no attribute {name!r}{did_you_mean(name, __all__)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """As ever, but ``distill``, ``evaluate`` and ``relabel`` stay the functions.
+
+        Importing a submodule sets it as an attribute of its package; in which order modules are imported
+        would otherwise decide what these names mean.
+        """
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

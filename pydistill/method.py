@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_ori
 
 from torch import Tensor
 
+from pydistill.catalogue import FAMILIES
 from pydistill.data.recipe import Recipe
 from pydistill.errors import did_you_mean
 from pydistill.problem import Problem
@@ -159,7 +160,6 @@ def check_options(method: Method) -> None:
             raise ValueError(f"{method.name}: {f.name} must be one of {', '.join(choices)}; got {value!r}")
 
 
-_FAMILIES = ("selection", "performance", "distribution", "parameter")
 _registry: dict[str, type[Method]] = {}
 
 M = TypeVar("M", bound=type[Method])
@@ -177,7 +177,7 @@ def methods() -> Mapping[str, type[Method]]:
 
     Every module of a family's folder is imported, so that a new method is one file.
     """
-    for family in _FAMILIES:
+    for family in FAMILIES:
         package = importlib.import_module(f"pydistill.{family}")
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"pydistill.{family}.{module.name}")

@@ -5,16 +5,28 @@ that cannot be read or written, 5 a loss that is not finite, 130 interrupted.
 """
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
 
 from pydistill._version import __version__
-from pydistill.cli import distill, evaluate, experts, info
 from pydistill.cli.common import console
 from pydistill.errors import DataError, DivergenceError, PydistillError
-from pydistill.method import methods
 from pydistill.shown import printable_lines
+
+COMMANDS = {
+    "distill": "Distil a data set into a few images a class.",
+    "evaluate": "Train fresh networks on a distilled set and score them.",
+    "experts": (
+        "Train networks on the real data and keep their weights along the way, for mtt, tesla and datm. "
+        "The same command goes on where it was stopped, and adds to what is there. Under torchrun the "
+        "experts are shared out among the ranks."
+    ),
+    "methods": "List the methods.",
+    "info": "Tell versions, what the extension was built with or why it is absent; or what a set holds.",
+}
+"""Each command and what it does: module ``pydistill.cli.NAME``, imported when the command is asked for."""
 
 USAGE, DATA, FILES, DIVERGED, INTERRUPTED = 2, 3, 4, 5, 130
 
@@ -22,7 +34,7 @@ USAGE, DATA, FILES, DIVERGED, INTERRUPTED = 2, 3, 4, 5, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is returned, never raised (but for ``--help`` and misuse)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(_method_asked_for(given)).parse_args(given)
+    options = _parser(given).parse_args(given)
     screen = console(stderr=True, quiet=getattr(options, "json", False))
     try:
         answer = options.run(options, screen)
@@ -46,21 +58,18 @@ def _fail(error: object, code: int) -> int:
     return code
 
 
-def _method_asked_for(given: Sequence[str]) -> str | None:
-    """The method named in the arguments, so that its own options can be parsed and shown in the help."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--method")
-    found: str | None = finder.parse_known_args(list(given))[0].method
-    return found if found in methods() else None
-
-
-def _parser(method: str | None) -> argparse.ArgumentParser:
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """Every command by name; options of the one asked for alone, since some take seconds of imports."""
     top = argparse.ArgumentParser(prog="pydistill", description="Dataset distillation.", allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"pydistill {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    distill.add(commands, method)
-    evaluate.add(commands)
-    experts.add(commands)
-    info.add_methods(commands)
-    info.add_info(commands)
+    asked = next((word for word in given if not word.startswith("-")), None)
+    for name, about in COMMANDS.items():
+        parser = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        if name == asked:
+            parser.add_argument(
+                "--json", action="store_true", help="print the result as JSON, and no progress"
+            )
+            parser.set_defaults(again="")
+            importlib.import_module(f"pydistill.cli.{name}").add(parser, given)
     return top

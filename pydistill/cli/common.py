@@ -26,16 +26,6 @@ def say(screen: Console, text: str) -> None:
     screen.print(printable_lines(text), soft_wrap=True)
 
 
-def command(commands: Any, name: str, help: str, run: Any) -> argparse.ArgumentParser:
-    """A command's parser; ``run(options, screen)`` does it and gives what ``--json`` prints."""
-    made: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=help, allow_abbrev=False
-    )
-    made.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
-    made.set_defaults(run=run, again="")
-    return made
-
-
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Options of how the real data is read."""
     group = parser.add_argument_group("data (evaluate: what distill was given, where left out)")

@@ -3,20 +3,20 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import RECIPE, SOURCES, Listener, add_data_options, command, recipe_of, say
+from pydistill.cli.common import RECIPE, SOURCES, Listener, add_data_options, recipe_of, say
 from pydistill.files import write_text
 from pydistill.method import Method, make_method, methods, option_types
 
 
-def add(commands: Any, method: str | None) -> None:
-    """Its parser, with the options of the method that is asked for."""
-    parser = command(commands, "distill", "Distil a data set into a few images a class.", _distill)
-    parser.set_defaults(again="; go on with --resume")
+def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """Its options, with those of the method that is asked for."""
+    parser.set_defaults(run=_distill, again="; go on with --resume")
     parser.add_argument("data", metavar="DATA", help=SOURCES)
     known = f"one of {', '.join(methods())}; --method METHOD --help shows its options"
     parser.add_argument("--method", required=True, metavar="METHOD", help=known)
@@ -35,8 +35,17 @@ def add(commands: Any, method: str | None) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a run that DIR holds")
     add_data_options(parser)
+    method = _method_asked_for(given)
     if method is not None:
         _add_method_options(parser, methods()[method])
+
+
+def _method_asked_for(given: Sequence[str]) -> str | None:
+    """The method named in the arguments, so that its own options can be parsed and shown in the help."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--method")
+    found: str | None = finder.parse_known_args(list(given))[0].method
+    return found if found in methods() else None
 
 
 def _add_method_options(parser: argparse.ArgumentParser, kind: type[Method]) -> None:

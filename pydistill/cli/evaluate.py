@@ -1,20 +1,19 @@
 """``pydistill evaluate``."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import Listener, add_data_options, command, recipe_of, recorded
+from pydistill.cli.common import Listener, add_data_options, recipe_of, recorded
 from pydistill.shown import printable
 
 
-def add(commands: Any) -> None:
-    """Its parser."""
-    parser = command(
-        commands, "evaluate", "Train fresh networks on a distilled set and score them.", _evaluate
-    )
+def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """Its options."""
+    parser.set_defaults(run=_evaluate)
     parser.add_argument("folder", type=Path, metavar="DIR", help="what distill wrote")
     parser.add_argument("--data", help="the real data (default: what the set was distilled from)")
     parser.add_argument(

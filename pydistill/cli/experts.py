@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import SOURCES, Listener, add_data_options, command, recipe_of, say
+from pydistill.cli.common import SOURCES, Listener, add_data_options, recipe_of, say
 
 _HELP = {
     "network": "network to train, for example convnet:width=64",
@@ -24,17 +25,11 @@ _HELP = {
 }
 
 
-def add(commands: Any) -> None:
-    """Its parser."""
+def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """Its options."""
     from pydistill.experts import ExpertTraining
 
-    about = (
-        "Train networks on the real data and keep their weights along the way, for mtt, tesla and datm. "
-        "The same command goes on where it was stopped, and adds to what is there. Under torchrun the "
-        "experts are shared out among the ranks."
-    )
-    parser = command(commands, "experts", about, _experts)
-    parser.set_defaults(again="; the same command goes on")
+    parser.set_defaults(run=_experts, again="; the same command goes on")
     parser.add_argument("data", metavar="DATA", help=SOURCES)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the experts")
     parser.add_argument(

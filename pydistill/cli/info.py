@@ -1,48 +1,19 @@
-"""``pydistill methods`` and ``pydistill info``."""
+"""``pydistill info``."""
 
 import argparse
-import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from pydistill.cli.common import command, console
-from pydistill.method import methods
 from pydistill.shown import printable
 
 
-def add_methods(commands: Any) -> None:
-    """The parser of ``methods``."""
-    command(commands, "methods", "List the methods.", _methods)
-
-
-def add_info(commands: Any) -> None:
-    """The parser of ``info``."""
-    what = "Tell versions, and what the extension was built with or why it is absent; or what a set holds."
-    parser = command(commands, "info", what, _info)
+def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """Its options."""
+    parser.set_defaults(run=_info)
     parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="what distill wrote")
-
-
-def _methods(options: argparse.Namespace, screen: Console) -> list[dict[str, Any]]:
-    table = Table("method", "family", "what it does", "source")
-    rows = []
-    for name, kind in methods().items():
-        table.add_row(name, kind.family, kind.summary, kind.citation)
-        rows.append(
-            {
-                "name": name,
-                "family": kind.family,
-                "summary": kind.summary,
-                "citation": kind.citation,
-                "options": {field.name: field.default for field in dataclasses.fields(kind)},
-                "presets": {preset: dict(chosen) for preset, chosen in kind.presets.items()},
-            }
-        )
-    if not options.json:
-        console().print(table)
-    return rows
 
 
 def _info(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
