@@ -16,6 +16,7 @@ from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.real import RealData
 from pydistill.errors import DivergenceError, OutputError
 from pydistill.events import Event, Saved, Snapshot, Step
+from pydistill.files import clear_leftovers
 from pydistill.method import Method, State, check_options, make_method
 from pydistill.problem import Problem, make_problem
 
@@ -152,6 +153,7 @@ def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path:
     path = folder / CHECKPOINT
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(folder)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()

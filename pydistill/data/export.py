@@ -5,8 +5,6 @@ import csv
 import hashlib
 import json
 import re
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from torch import Tensor
 from pydistill.data.distilled import DistilledData
 from pydistill.data.store import assemble, describe, reporting, sealed, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError, OutputError
-from pydistill.files import write_atomically, write_bytes
+from pydistill.files import partial, write_atomically, write_bytes
 from pydistill.pictures import to_picture
 
 _KEY = b"pydistill"
@@ -50,17 +48,15 @@ def export_folder(distilled: DistilledData, folder: Path) -> None:
         raise ValueError(
             f"PNG holds 1 or 3 channels, the images have {distilled.images.shape[1]}: use parquet"
         )
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
         if folder.is_dir() and any(folder.iterdir()):
             raise OutputError(f"{folder} is not empty: choose another folder, or remove it first")
-        partial.mkdir(parents=True)
-        _fill(distilled, partial)
-        partial.replace(folder)
+        with partial(folder) as temporary:
+            temporary.mkdir()
+            _fill(distilled, temporary)
+            temporary.replace(folder)
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _fill(distilled: DistilledData, folder: Path) -> None:
