@@ -28,6 +28,7 @@ from pydistill import nets, seeds
 from pydistill.data.recipe import TRAINED
 from pydistill.errors import did_you_mean
 from pydistill.layers import Layer, parse_layers
+from pydistill.modes import plain_modes
 from pydistill.nets.convnet import ConvNetSpec
 from pydistill.ops import gram
 from pydistill.options import parse_options
@@ -106,6 +107,7 @@ class Features(Kernel):
     def __init__(self, networks: Sequence[Callable[[Tensor], Tensor]]) -> None:
         self.networks = networks
 
+    @plain_modes()
     def rows(self, images: Tensor) -> Tensor:
         """(N, D) features of all networks, scaled such that an inner product is the kernel."""
         if torch.is_grad_enabled() and images.requires_grad:
@@ -120,6 +122,7 @@ class Features(Kernel):
         """Rows from the networks' features, (N, D) each."""
         return torch.cat(list(features), 1) / math.sqrt(len(features) * features[0].shape[1])
 
+    @plain_modes()
     def between(self, x: Tensor, y: Tensor) -> Tensor:
         return x @ y.T
 
@@ -146,11 +149,13 @@ class RandomFeatures(Kernel):
         channels, height, width = images.shape[1:]
         return _random_features(self, (channels, height, width), images.device, images.dtype).rows(images)
 
+    @plain_modes()
     def between(self, x: Tensor, y: Tensor) -> Tensor:
         return x @ y.T
 
 
 @functools.lru_cache(maxsize=1)  # real and synthetic images go through the same networks, batch after batch
+@plain_modes()  # they are kept beyond the call that made them
 def _random_features(
     kernel: RandomFeatures, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> Features:
@@ -199,7 +204,9 @@ class Convolutional(Kernel):
     Blocks of a 3 x 3 convolution padded by 1, a ReLU and 2 x 2 average pooling, then a linear readout of
     the flattened map; weights N(0, 2 / fan-in), readout N(0, 1 / fan-in), no biases. A pair of images costs
     (H W)^2 numbers, so this is for tiny images: the reference that :class:`RandomFeatures` is tested
-    against.
+    against. It is computed in float64 whatever the rows are: in float32 the angle between coincident
+    patches is known to 3e-4 at best. Where a patch is zero, and where two coincide, derivatives are the
+    mean of the one-sided ones, and finite.
 
     Source: S. Arora et al.: On Exact Computation with an Infinitely Wide Neural Net. NeurIPS 2019,
     arXiv:1904.11955, section 4, with pooling after every convolution.
@@ -215,8 +222,10 @@ class Convolutional(Kernel):
     def rows(self, images: Tensor) -> Tensor:
         return images
 
+    @plain_modes()
     def between(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([self._of_row(image, y) for image in x])
+        wide = y.double()
+        return torch.stack([self._of_row(image, wide) for image in x.double()]).to(x.dtype)
 
     def _of_row(self, image: Tensor, others: Tensor) -> Tensor:
         """(M,) kernel values of one image with many, from covariances (M, H, W, H, W) of pixels."""
@@ -254,13 +263,14 @@ def _variances(covariance: Tensor) -> Tensor:
 
 def _relu(covariance: Tensor, vx: Tensor, vy: Tensor) -> tuple[Tensor, Tensor]:
     """E[relu(u) relu(v)] and E[relu'(u) relu'(v)] of Gaussians (Cho and Saul, 2009)."""
-    norm = (vx * vy).clamp_min(0).sqrt()
-    inside = norm > 0
-    cosine = torch.where(inside, covariance / torch.where(inside, norm, 1), 0).clamp(-1, 1)
+    product = vx * vy
+    inside = product > 0
+    norm = torch.where(inside, product, 1).sqrt()  # masked before the root: its slope at 0 is infinite
+    cosine = torch.where(inside, covariance / norm, 0).clamp(-1, 1)
     edge = 1 - torch.finfo(cosine.dtype).eps
     angle = torch.acos(cosine.clamp(-edge, edge))
     after = norm * (torch.sin(angle) + (torch.pi - angle) * cosine) / (2 * torch.pi)
-    return after, (torch.pi - angle) / (2 * torch.pi)
+    return torch.where(inside, after, covariance / 4), (torch.pi - angle) / (2 * torch.pi)
 
 
 def _pooled(covariance: Tensor) -> Tensor:

@@ -4,8 +4,15 @@ With K the kernel matrix of N training rows, Y their targets and r the ridge, re
 scale (its mean diagonal entry, so that a kernel times a number gives the same predictions):
 
     a = (K + r mean(diag K) I)^-1 Y,    f(x) = k(x, X) a
+
+Rounding to float32 moves an eigenvalue of K by up to N eps times that scale. Where K + r I has eigenvalues
+of that size (fewer features than rows, a wide Gaussian kernel), no solver brings back what is lost, and the
+weights are so large that the sum f(x) cancels: there the matrices are made, solved and multiplied in
+float64, from the float32 rows.
 """
 
+import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +20,7 @@ from torch import Tensor
 
 from pydistill.errors import SingularKernelError
 from pydistill.kernels import Kernel, parse_kernel
+from pydistill.modes import plain_modes
 from pydistill.tasks.base import chunks
 from pydistill.tasks.classification import regressed
 
@@ -26,7 +34,8 @@ _ROWS = 2048
 """Images predicted at a time: bounds memory."""
 
 _ROUNDING = 50.0
-"""float32 is used where the ridge is this many times what rounding adds to an eigenvalue."""
+"""float32 is used where the ridge, or the smallest pivot of the factor, is this many times what rounding
+adds to an eigenvalue."""
 
 
 def solve(matrix: Tensor, targets: Tensor, ridge: float | Tensor = 1e-6) -> Tensor:
@@ -48,6 +57,11 @@ def solve(matrix: Tensor, targets: Tensor, ridge: float | Tensor = 1e-6) -> Tens
         SingularKernelError: The matrix is not finite, its mean diagonal entry is not above 0, or no step
             was enough; the condition number is named.
     """
+    return _solve(matrix, targets, ridge)[0]
+
+
+def _solve(matrix: Tensor, targets: Tensor, ridge: float | Tensor) -> tuple[Tensor, bool]:
+    """:func:`solve`, and whether a matrix of float32 is exact enough for what was solved."""
     _check(matrix, targets, ridge)
     count = matrix.shape[-1]
     scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
@@ -57,15 +71,18 @@ def solve(matrix: Tensor, targets: Tensor, ridge: float | Tensor = 1e-6) -> Tens
         raise SingularKernelError(
             f"the kernel matrix has a mean diagonal entry of {float(scale.min()):g}, expected above 0"
         )
-    if matrix.dtype == torch.float32 and float(ridge) > _ROUNDING * count * torch.finfo(torch.float32).eps:
+    rounding = _ROUNDING * count * torch.finfo(torch.float32).eps
+    if matrix.dtype == torch.float32 and float(ridge) > rounding:
         factor, failed = torch.linalg.cholesky_ex(_regular(matrix, scale, ridge))
         if not bool(failed.any()):
-            return torch.cholesky_solve(targets.to(matrix.dtype), factor)
+            return torch.cholesky_solve(targets.to(matrix.dtype), factor), True
     wide, scale, more = matrix.double(), scale.double(), torch.zeros_like(scale, dtype=torch.float64)
     for level in (*_LADDER, None):
         factor, failed = torch.linalg.cholesky_ex(_regular(wide, scale, ridge + more))
         if not bool(failed.any()):
-            return torch.cholesky_solve(targets.double(), factor).to(matrix.dtype)
+            pivots = factor.detach().diagonal(dim1=-2, dim2=-1).square().amin(-1)
+            exact = bool((pivots > rounding * scale.detach()).all()) and not bool(more.any())
+            return torch.cholesky_solve(targets.double(), factor).to(matrix.dtype), exact
         if level is not None:
             more = torch.where(failed > 0, level, more)
     raise SingularKernelError(
@@ -73,6 +90,52 @@ def solve(matrix: Tensor, targets: Tensor, ridge: float | Tensor = 1e-6) -> Tens
         f"at a ridge of {float(ridge):g}, and up to {_LADDER[-1]:g} more did not help: ask for a larger "
         "ridge, or look for rows that coincide"
     )
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A solved kernel ridge regression.
+
+    Attributes:
+        kernel: Its kernel.
+        rows: (N, ...) of the training images; float64 where the matrices are.
+        weights: (N, K) dual weights, of the same dtype.
+    """
+
+    kernel: Kernel
+    rows: Tensor
+    weights: Tensor
+
+    @plain_modes()
+    def outputs(self, rows: Tensor) -> Tensor:
+        """(M, K) for rows (M, ...), of their dtype."""
+        outputs = self.kernel.between(rows.to(self.rows.dtype), self.rows) @ self.weights
+        return outputs.to(rows.dtype)
+
+
+@plain_modes()
+def regression(
+    kernel: Kernel, rows: Tensor, targets: Tensor, ridge: float | Tensor = 1e-6, *, wide: bool = False
+) -> Regression:
+    """Solve for the dual weights of rows; differentiable to any order that the kernel is.
+
+    Args:
+        kernel: Whose rows they are.
+        rows: (N, ...), float32 or float64.
+        targets: (N, K) to regress.
+        ridge: As for :func:`solve`.
+        wide: Make and solve the matrix in float64 in any case; else where rounding to float32 would show.
+
+    Raises:
+        SingularKernelError: As :func:`solve`.
+    """
+    if rows.dtype == torch.float32 and not wide:
+        with contextlib.suppress(SingularKernelError):  # it may be one in float32 alone
+            weights, exact = _solve(kernel.between(rows, rows), targets, ridge)
+            if exact:
+                return Regression(kernel, rows, weights)
+    rows = rows.double()
+    return Regression(kernel, rows, solve(kernel.between(rows, rows), targets.double(), ridge))
 
 
 def _regular(matrix: Tensor, scale: Tensor, ridge: float | Tensor) -> Tensor:
@@ -119,15 +182,17 @@ class KernelRidge:
         self.kernel = kernel
         self.ridge = ridge
 
+    @plain_modes()
     def fit(self, images: "DistilledData | Tensor", targets: Tensor | None = None) -> "KernelRidge":
         """Solve for the dual weights.
 
         Args:
             images: A distilled set, whose views are taken; or network input (N, C, H, W).
-            targets: (N,) int64 classes, or (N, K) float values to regress, where ``images`` is a tensor.
+            targets: (N,) integer classes, or (N, K) values to regress, where ``images`` is a tensor.
 
         Raises:
-            TypeError: Targets are given beside a distilled set, or missing beside a tensor.
+            TypeError: Targets are given beside a distilled set, or missing beside a tensor; or images or
+                targets are no tensor of real numbers.
             ValueError: The kernel is unknown, or there is not one target an image.
             SingularKernelError: The kernel matrix cannot be solved for.
         """
@@ -135,7 +200,8 @@ class KernelRidge:
         if isinstance(images, Tensor):
             if targets is None:
                 raise TypeError("fit takes a distilled set alone, or images and their targets")
-            values = regressed(targets)
+            _check_images(images)
+            values = _values(targets)
         elif targets is not None:
             raise TypeError("a distilled set has targets of its own; pass it alone")
         else:
@@ -145,19 +211,18 @@ class KernelRidge:
         if len(images) != len(values):
             raise ValueError(f"expected one target an image, got {len(images)} and {len(values)}")
         self.kernel_ = parse_kernel(kernel, teacher) if isinstance(kernel, str) else kernel
-        self.rows_ = self.kernel_.rows(images)
-        matrix = self.kernel_.between(self.rows_, self.rows_)
-        self.weights_ = solve(matrix, values, ridge if self.ridge is None else self.ridge)
+        ridge = ridge if self.ridge is None else self.ridge
+        self.regression_ = regression(self.kernel_, self.kernel_.rows(images), values, ridge, wide=True)
         return self
 
-    @torch.no_grad()
+    @plain_modes(gradients=False)
     def decision_function(self, images: Tensor) -> Tensor:
-        """Outputs (N, K) for network input (N, C, H, W)."""
-        if not hasattr(self, "weights_"):
+        """Outputs (N, K) for network input (N, C, H, W), of its dtype."""
+        _check_images(images)
+        if not hasattr(self, "regression_"):
             raise ValueError("this KernelRidge is not fitted yet: call fit first")
         parts = [
-            self.kernel_.between(self.kernel_.rows(images[part]), self.rows_) @ self.weights_
-            for part in chunks(len(images), _ROWS)
+            self.regression_.outputs(self.kernel_.rows(images[part])) for part in chunks(len(images), _ROWS)
         ]
         return torch.cat(parts)
 
@@ -166,5 +231,33 @@ class KernelRidge:
         return self.decision_function(images).argmax(1)
 
     def score(self, images: Tensor, targets: Tensor) -> float:
-        """Accuracy, a fraction, on network input with classes (N,)."""
+        """Accuracy, a fraction, on network input with classes (N,).
+
+        Raises:
+            ValueError: There is not one class an image.
+        """
+        if tuple(targets.shape) != (len(images),):
+            raise ValueError(f"expected classes ({len(images)},), one an image, got {tuple(targets.shape)}")
         return float((self.predict(images) == targets).double().mean())
+
+
+def _check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, got {type(images).__name__}")
+    if images.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"images must be network input of float32 or float64, got {images.dtype}")
+
+
+def _values(targets: Tensor) -> Tensor:
+    """(N, K) to regress: classes (N,) as one-hot rows less their mean, values as they are."""
+    if not isinstance(targets, Tensor) or targets.is_complex():
+        found = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
+        raise TypeError(f"targets must be a tensor of classes or of real values, got {found}")
+    if targets.is_floating_point():
+        return targets
+    if targets.ndim > 1:
+        return targets.double()
+    classes = targets.long()
+    if len(classes) and int(classes.min()) < 0:
+        raise ValueError(f"targets must be classes counted from 0, found {int(classes.min())}")
+    return regressed(classes)

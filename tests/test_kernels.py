@@ -176,3 +176,54 @@ def test_random_features_are_drawn_from_their_seed() -> None:
 def test_gradients_reach_the_images(kernel: object) -> None:
     x, y = images(2, side=4).requires_grad_(), images(2, side=4, seed=1)
     assert torch.autograd.gradcheck(lambda z: kernel.matrix(y, z), (x,))  # type: ignore[attr-defined]
+
+
+CORNER = torch.ones(1, 1, 4, 4)
+CORNER[0, 0, :2, :2] = 0
+RAMP = (torch.arange(1, 17) / 16).view(1, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("conv_nngp:depth=1", [0.00055313, 0.00959259, 0.01970966, 0.01560734]),
+        ("conv_ntk:depth=1", [-0.00051345, 0.01723848, 0.04073073, 0.02988838]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_patch_of_zeros_has_gradients(text: str, first: list, dtype: torch.dtype) -> None:
+    y = RAMP.to(dtype).requires_grad_()
+    value = parse_kernel(text).matrix(CORNER.to(dtype), y).sum()
+    (gradient,) = torch.autograd.grad(value, y, create_graph=True)
+    torch.testing.assert_close(
+        gradient.flatten()[:4].double(), torch.tensor(first).double(), rtol=0, atol=1e-8
+    )
+    (second,) = torch.autograd.grad(gradient.square().sum(), y)
+    assert second.isfinite().all()
+
+
+@pytest.mark.parametrize("tangent", [False, True])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_gradients_at_zero_patches_are_the_mean_of_the_one_sided_ones(tangent: bool, depth: int) -> None:
+    """Central differences, at images with a zero patch, with themselves and with another."""
+    kernel, start = Convolutional(tangent, depth), CORNER.double()
+    for other in (None, RAMP.double()):
+
+        def value(x: Tensor, other: Tensor | None = other) -> Tensor:
+            return kernel.matrix(x, x if other is None else other).sum()
+
+        x = start.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(value(x), x, create_graph=True)
+        steps = 1e-6 * torch.eye(16, dtype=torch.float64).view(16, 1, 1, 4, 4)
+        expected = torch.stack([(value(start + step) - value(start - step)) / 2e-6 for step in steps])
+        torch.testing.assert_close(gradient.detach().flatten(), expected, rtol=1e-5, atol=1e-7)
+        assert torch.autograd.grad(gradient.square().sum(), x)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("tangent", [False, True])
+def test_coincident_images_in_float32(tangent: bool) -> None:
+    x, kernel = images(3, side=4, channels=2).float(), Convolutional(tangent, 2)
+    exact = kernel.matrix(x.double(), x.double())
+    assert kernel.matrix(x, x).dtype == torch.float32
+    torch.testing.assert_close(kernel.matrix(x, x).double(), exact, rtol=2e-7, atol=0)
+    torch.testing.assert_close(kernel.matrix(x, x), kernel.matrix(x, x).T, rtol=1e-6, atol=0)

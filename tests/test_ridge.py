@@ -5,9 +5,12 @@ import torch
 from sklearn.kernel_ridge import KernelRidge as Reference
 from torch import Tensor
 
+from pydistill import nets
+from pydistill.data import load_data
+from pydistill.distill import distill
 from pydistill.errors import SingularKernelError
-from pydistill.kernels import parse_kernel
-from pydistill.ridge import KernelRidge, solve
+from pydistill.kernels import Features, Flat, layered, parse_kernel
+from pydistill.ridge import KernelRidge, regression, solve
 from pydistill.tasks.classification import regressed
 
 
@@ -160,3 +163,175 @@ def test_an_unfitted_predictor_and_wrong_fits() -> None:
         KernelRidge().fit(torch.ones(2, 1, 4, 4), torch.tensor([0, 1, 2]))
     with pytest.raises(ValueError, match="did you mean 'ntk'"):
         KernelRidge("ntl").fit(torch.ones(2, 1, 4, 4), torch.tensor([0, 1]))
+
+
+# ---- ranks that are short: float32 cannot hold the matrix --------------------------------------------
+
+
+def test_four_points_on_a_line() -> None:
+    x, y = torch.tensor([0.1, 0.2, 0.3, 0.7]), torch.tensor([1.0, -1, 1, -1])
+    machine = KernelRidge("linear").fit(x.view(4, 1, 1, 1), y[:, None])
+    wide = x.double()
+    exact = float(wide @ y.double() / (wide @ wide + 1e-6 * (wide @ wide) / 4))
+    found = machine.decision_function(torch.ones(1, 1, 1, 1))
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(exact, rel=1e-5)
+    assert float(found) == pytest.approx(-0.79365, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "linear",
+        "polynomial:degree=2",
+        "rbf:bandwidths=50",
+        "inverse_multiquadric:bandwidths=50",
+        "ntk:depth=2,weight_variance=0.01,bias_variance=1",
+        "random_features:networks=1,width=2,depth=2",
+    ],
+)
+def test_float32_images_predict_as_float64_ones_do(text: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, others = (torch.randn(count, 1, 4, 4, generator=generator) for count in (120, 40))
+    values = torch.randn(120, 3, generator=generator)
+    kernel = parse_kernel(text)
+    rows, wide = kernel.rows(images).double(), kernel.rows(others).double()
+    exact = kernel.between(wide, rows) @ solve(kernel.between(rows, rows), values.double())
+    found = KernelRidge(text).fit(images, values).decision_function(others)
+    torch.testing.assert_close(found, exact.float(), rtol=1e-5, atol=1e-6)
+
+
+def test_digits_with_fewer_features_than_images() -> None:
+    digits = load_data("digits")
+    small = distill(digits, "random", ipc=10, seed=0)
+    images = digits.inputs(digits.test, torch.arange(len(digits.test)), torch.device("cpu"))
+    assert KernelRidge("linear").fit(small).score(images, digits.test.targets) == pytest.approx(
+        0.791, abs=0.002
+    )
+    network = nets.build("convnet:width=16", digits.shape, 10, torch.Generator().manual_seed(0))
+    kernel = Features([layered(network.requires_grad_(False).eval())])
+    assert kernel.rows(images[:1]).shape[1] == 64
+    assert KernelRidge(kernel).fit(small).score(images, digits.test.targets) == pytest.approx(
+        0.822, abs=0.003
+    )
+
+
+def test_wide_rows_only_where_rounding_would_show() -> None:
+    """More features than rows, and a ridge that outweighs rounding, stay in float32, bit for bit."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(30, 3, generator=generator)
+    kernel = Flat("linear")
+    for features, ridge, dtype in (
+        (60, 1e-6, torch.float32),
+        (10, 1e-6, torch.float64),
+        (10, 1e-2, torch.float32),
+    ):
+        rows = torch.randn(30, features, generator=generator)
+        found = regression(kernel, rows, values, ridge)
+        assert found.rows.dtype == found.weights.dtype == dtype
+        assert found.outputs(rows).dtype == torch.float32
+        if dtype == torch.float32:
+            assert torch.equal(found.weights, solve(kernel.between(rows, rows), values, ridge))
+            assert torch.equal(found.outputs(rows), kernel.between(rows, rows) @ found.weights)
+
+
+def test_a_matrix_that_is_singular_in_float32_alone_is_solved() -> None:
+    rows = 1e20 * torch.randn(5, 4, generator=torch.Generator().manual_seed(0))  # overflows as float32
+    found = regression(Flat("linear"), rows, torch.ones(5, 1), 1e-3)
+    assert found.outputs(rows).isfinite().all()
+    with pytest.raises(SingularKernelError, match="NaN or infinity"):
+        regression(Flat("linear"), rows * torch.inf, torch.ones(5, 1), 1e-3)
+
+
+def test_gradients_of_short_ranks_are_those_of_float64() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows, values = torch.randn(20, 5, generator=generator), torch.randn(20, 2, generator=generator)
+    others = torch.randn(7, 5, generator=generator)
+
+    def slope(rows: Tensor) -> Tensor:
+        rows = rows.clone().requires_grad_()
+        outputs = regression(Flat("linear"), rows, values.to(rows.dtype), 1e-6).outputs(
+            others.to(rows.dtype)
+        )
+        (gradient,) = torch.autograd.grad(outputs.square().sum(), rows)
+        return gradient
+
+    torch.testing.assert_close(slope(rows), slope(rows.double()).float(), rtol=1e-4, atol=1e-5)
+
+
+# ---- the caller's modes and other kinds of arguments -------------------------------------------------
+
+
+def waves() -> tuple[Tensor, Tensor]:
+    at, pixel = torch.arange(60)[:, None], torch.arange(1, 17)
+    return torch.sin(at * pixel * 0.37).view(60, 1, 4, 4), torch.arange(60) % 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rbf:bandwidths=10",
+        "linear",
+        "ntk",
+        "random_features:networks=1,width=4,depth=2",
+        "conv_ntk:depth=1",
+    ],
+)
+def test_autocast_around_it_changes_nothing(text: str) -> None:
+    images, classes = waves()
+    machine = KernelRidge(text).fit(images, classes)
+    outside = machine.decision_function(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = machine.decision_function(images)
+        again = KernelRidge(text).fit(images, classes).decision_function(images)
+        matrix = parse_kernel(text).matrix(images[:3], images[:3])
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
+    assert torch.equal(again, outside)
+    assert torch.equal(matrix, parse_kernel(text).matrix(images[:3], images[:3]))
+    if text == "rbf:bandwidths=10":  # 0.73 with matrices of float32
+        assert machine.score(images, classes) == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "text", ["random_features:networks=1,width=4,depth=2,seed=9", "linear", "ntk:depth=2"]
+)
+def test_what_is_fitted_in_inference_mode_can_be_differentiated_through(text: str) -> None:
+    images, classes = waves()
+    with torch.inference_mode():
+        machine = KernelRidge(text).fit(images * 1.0, classes)  # images of that mode too
+    x = images[:2].clone().requires_grad_()
+    outputs = machine.regression_.outputs(machine.kernel_.rows(x))
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), x)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.bool])
+def test_integer_targets_of_any_width(dtype: torch.dtype) -> None:
+    images, classes = waves()
+    classes = classes.clamp_max(1) if dtype == torch.bool else classes
+    expected = KernelRidge("rbf:bandwidths=2").fit(images, classes).decision_function(images)
+    found = KernelRidge("rbf:bandwidths=2").fit(images, classes.to(dtype))
+    assert torch.equal(found.decision_function(images), expected)
+    assert found.score(images, classes.to(dtype)) == found.score(images, classes)
+    hot = torch.nn.functional.one_hot(classes)
+    values = KernelRidge("linear").fit(images, hot.to(dtype)).decision_function(images)
+    assert torch.equal(values, KernelRidge("linear").fit(images, hot.double()).decision_function(images))
+
+
+def test_arguments_of_another_kind_are_named() -> None:
+    images, classes = waves()
+    with pytest.raises(TypeError, match=r"images must be network input .* got torch.uint8"):
+        KernelRidge("linear").fit(images.to(torch.uint8), classes)
+    with pytest.raises(TypeError, match=r"targets must be a tensor .* got list"):
+        KernelRidge("linear").fit(images, classes.tolist())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"targets must be a tensor .* got torch.complex64"):
+        KernelRidge("linear").fit(images, classes.to(torch.complex64))
+    with pytest.raises(ValueError, match="classes counted from 0, found -1"):
+        KernelRidge("linear").fit(images, classes - 1)
+    machine = KernelRidge("linear").fit(images, classes)
+    with pytest.raises(TypeError, match=r"images must be network input .* got torch.float16"):
+        machine.predict(images.half())
+    with pytest.raises(ValueError, match=r"expected classes \(60,\), one an image, got \(60, 1\)"):
+        machine.score(images, classes[:, None])

@@ -13,6 +13,7 @@ from pydistill.data.recipe import StoredTraining
 from pydistill.evaluate.samples import Samples
 from pydistill.inner import Course
 from pydistill.kernels import Kernel
+from pydistill.modes import plain_modes
 from pydistill.ridge import KernelRidge
 from pydistill.tasks.base import chunks
 
@@ -62,7 +63,7 @@ class Regressed:
     seconds: float
 
 
-@torch.no_grad()
+@plain_modes(gradients=False)
 def regress(
     kernel: Kernel,
     ridge: float,
@@ -89,7 +90,7 @@ def regress(
         begun = time.perf_counter()
         machine = KernelRidge(kernel, ridge=ridge).fit(images, values)
         seconds = time.perf_counter() - begun
-        outputs = kernel.between(machine.rows_, machine.rows_) @ machine.weights_
+        outputs = machine.regression_.outputs(machine.regression_.rows)
         fitted.append(machine)
         solved.append((float((outputs - values).square().sum(1).mean() / 2), seconds))
     totals: list[list[Tensor]] = [[] for _ in sets]
@@ -97,7 +98,7 @@ def regress(
         rows = kernel.rows(data.inputs(split, part, device))
         targets = split.targets[part].to(device)
         for total, machine in zip(totals, fitted, strict=True):
-            outputs = kernel.between(rows, machine.rows_) @ machine.weights_
+            outputs = machine.regression_.outputs(rows)
             total.append(data.task.score(outputs, targets).cpu())
     found = [data.task.value(torch.stack(total).sum(0)) for total in totals]
     return [Regressed(value, *facts) for value, facts in zip(found, solved, strict=True)]

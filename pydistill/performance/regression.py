@@ -23,7 +23,7 @@ from pydistill.initial import INITS, initial
 from pydistill.kernels import Kernel
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.problem import Problem
-from pydistill.ridge import solve
+from pydistill.ridge import regression
 from pydistill.schedules import SCHEDULES
 from pydistill.tasks.classification import regressed
 
@@ -142,8 +142,7 @@ class KernelRidgeMatching(Method):
             real, wanted = self.real(problem, state, images, problem.targets(indices), kernel)
         rows = kernel.rows(decode(learned["images"], self.factor))
         labels = repeat_targets(learned["labels"], self.factor)
-        weights = solve(kernel.between(rows, rows), labels, self.ridge)
-        outputs = kernel.between(real, rows) @ weights
+        outputs = regression(kernel, rows, labels, self.ridge).outputs(real)
         correct = (outputs.detach().argmax(1) == wanted.argmax(1)).float().mean()
         if self.loss == "squared":
             return (outputs - wanted).square().sum(1).mean() / 2, correct

@@ -43,7 +43,7 @@ def plain_loss(
     own = kernel(images, images)
     scale = own.diagonal().mean()
     eye = torch.eye(len(own), dtype=own.dtype)
-    outputs = kernel(real, images) @ torch.linalg.inv(own + ridge * scale * eye) @ labels
+    outputs = kernel(real, images) @ torch.linalg.solve(own + ridge * scale * eye, labels)
     return ((outputs - wanted) ** 2).sum(1).mean() / 2
 
 
@@ -251,3 +251,41 @@ def test_real_images_are_augmented_each_in_its_own_way_and_the_same_again(tiny):
     assert torch.equal(plain._augmented(problem, 1, images), images)
     with pytest.raises(ValueError, match="crops"):
         distill(tiny, "kip", ipc=1, iterations=1, real_augment="crops")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("kip", {"kernel_name": "linear"}),
+        ("kip", {"kernel_name": "rbf:bandwidths=1000"}),
+        ("frepo", {"network": "convnet:width=1,depth=2,norm=none"}),
+        ("teacher_krr", {"network": "convnet:width=1,depth=2,norm=none", "teacher_steps": 2}),
+        ("rfad", {"networks_per_step": 1, "width": 1, "depth": 2, "ridge": 1e-6}),
+    ],
+)
+def test_a_step_with_fewer_features_than_images_is_float64_s(tiny, name, options):
+    """The objective and its gradients, by the plain formula in float64 from the same float32 rows."""
+    method = make_method(name, batch_real=20, loss="squared", **options)
+    problem = make_problem(tiny, ipc=25, seed=3)
+    state = method.start(problem)
+    learned = {part: state[part].clone().requires_grad_() for part in ("images", "labels")}
+    loss, _ = method._error(problem, state, learned, 0)
+    ours = torch.autograd.grad(loss, list(learned.values()))
+
+    picked = torch.randint(len(tiny.train), (20,), generator=problem.generator("real batch", 0))
+    kernel = method.kernel(problem, state, 0)
+    real, wanted = method.real(problem, state, problem.images(picked), tiny.train.targets[picked], kernel)
+    rows = kernel.rows(learned["images"])
+    theirs = plain_loss(
+        kernel.between, real.double(), wanted.double(), rows.double(), learned["labels"].double(), 1e-6
+    )
+    assert math.isclose(float(loss.detach()), float(theirs.detach()), rel_tol=1e-5)
+    for one, other in zip(ours, torch.autograd.grad(theirs, list(learned.values())), strict=True):
+        assert (one - other).norm() <= 1e-4 * other.norm()
+
+
+def test_kip_goes_on_where_cutout_leaves_patches_of_zeros(tiny):
+    """The convolutional kernels are differentiated at zero patches in every such batch."""
+    options = {"kernel_name": "conv_nngp:depth=1", "real_augment": "cutout"}
+    made = distill(tiny, "kip", ipc=1, preset="quick", iterations=2, batch_real=16, **options)
+    assert made.images.isfinite().all()
