@@ -1,8 +1,8 @@
 """Writing so that nothing is lost: a file is either the old one or the whole new one.
 
-What is being written stands in a folder of its own beside its place, locked by whoever writes it. The system
-takes the lock back from a process that was killed: such a folder that nobody holds locked is a left-over, and
-the next write into the folder around it removes it.
+What is being written stands in a folder of its own beside its place, locked by whoever writes it. The
+system takes the lock back from a process that was killed: such a folder that nobody holds locked is a
+left-over, and the next write into the folder around it removes it.
 """
 
 import contextlib

@@ -22,8 +22,8 @@ _LARGEST_GRAPH = {"cpu": 512, "cuda": 4096}
 
 
 SHORT_CLASSES = ("refuse", "keep")
-"""What is done about a class with fewer training images than the budget asks for: ``refuse`` raises an error
-that names every such class, ``keep`` goes on with what there is in it."""
+"""What is done about a class with fewer training images than the budget asks for: ``refuse`` raises an
+error that names every such class, ``keep`` goes on with what there is in it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Problem:
         return self.short_classes == "refuse"
 
     def require(self, packed: int = 1) -> None:
-        """Raise ``ValueError`` where a class is too small for stored images of ``packed`` and that is refused."""
+        """Raise ``ValueError`` where a class is too small for stored images of ``packed``, unless kept."""
         if self.strict:
             self.groups.require(self.ipc, packed)
 
@@ -103,8 +103,8 @@ def make_problem(
 
     Raises:
         TypeError: ``ipc``, ``seed`` or ``max_batch`` is not an integer.
-        ValueError: ``ipc`` or ``max_batch`` is below 1, classes are smaller than ``ipc`` (they are named) and
-            are refused, ``short_classes`` is unknown, or the device is not there.
+        ValueError: ``ipc`` or ``max_batch`` is below 1, classes are smaller than ``ipc`` (they are named)
+            and are refused, ``short_classes`` is unknown, or the device is not there.
     """
     if short_classes not in SHORT_CLASSES:
         raise ValueError(f"short_classes must be one of {', '.join(SHORT_CLASSES)}; got {short_classes!r}")

@@ -24,7 +24,7 @@ def test_a_refusal_names_every_class_that_is_too_small():
         groups.require(6)
     with pytest.raises(ValueError, match="class 'a' has only 3 training images: ask for at most 3"):
         groups.require(4)
-    with pytest.raises(ValueError, match="packed of 4 real ones, .* ask for a smaller factor"):
+    with pytest.raises(ValueError, match=r"packed of 4 real ones, .* ask for a smaller factor"):
         groups.require(1, 4)
     groups.require(3)
     assert groups.stored(4) == [3, 4, 4]
