@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pydistill.errors import CheckpointError, FileFormatError
 from pydistill.files import write_atomically
+from pydistill.identity import differences
 
 FORMAT = 1
 CACHE = "cache"
@@ -90,12 +91,7 @@ class Checkpoint:
 
     def require(self, identity: dict[str, Any], path: Path) -> None:
         """Raise :class:`CheckpointError` naming every part in which this run differs from ``identity``."""
-        wanted, found = _flat(json.loads(json.dumps(identity))), _flat(self.identity)
-        differing = [
-            f"{name} is {found.get(name)!r} there, {wanted.get(name)!r} here"
-            for name in sorted(wanted.keys() | found.keys())
-            if wanted.get(name) != found.get(name)
-        ]
+        differing = differences(json.loads(json.dumps(identity)), self.identity)
         if differing:
             raise CheckpointError(f"{path} is of another run: {'; '.join(differing)}")
 
@@ -142,13 +138,3 @@ def _is_channels_last(tensor: Tensor) -> bool:
         and not tensor.is_contiguous()
         and tensor.is_contiguous(memory_format=torch.channels_last)
     )
-
-
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict):
-        return {
-            name: leaf
-            for key, value in tree.items()
-            for name, leaf in _flat(value, f"{path}.{key}".lstrip(".")).items()
-        }
-    return {path: tree}

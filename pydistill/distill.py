@@ -1,9 +1,11 @@
 """Running a method: events as it goes, checkpoints, resume, and the distilled set at the end."""
 
+import contextlib
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,13 @@ from pydistill._version import __version__
 from pydistill.checkpoint import Checkpoint
 from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.real import RealData
-from pydistill.errors import DivergenceError, OutputError
-from pydistill.events import Event, Saved, Snapshot, Step
-from pydistill.files import clear_leftovers
+from pydistill.errors import DivergenceError
+from pydistill.events import Event, Saved, Snapshot, Started, Step
+from pydistill.history import History
+from pydistill.identity import data_identity, preprocess_values
 from pydistill.method import Method, State, check_options, make_method
 from pydistill.problem import Problem, make_problem
-
-CHECKPOINT = "checkpoint.safetensors"
+from pydistill.run_folder import RESULT, left_as_found, prepare, read_run, write_run
 
 
 def distill(
@@ -52,8 +54,9 @@ def distill(
         short_classes: A class with fewer training images than the budget asks for: ``refuse``, or ``keep``
             to go on with what there is in it, which the set's provenance and every report then say.
         preset: One of the method's presets (``quick``, ``paper``), where ``method`` is a name.
-        folder: Where checkpoints and the result are kept; None: nowhere.
-        resume: Go on from the checkpoint in ``folder`` where there is one.
+        folder: Where checkpoints, the loss history and the result are kept; None: nowhere.
+        resume: Go on from the checkpoint in ``folder`` where there is one; a finished run's set is given
+            back at once.
         overwrite: Replace a run that ``folder`` holds already.
         checkpoint_every: Iterations between checkpoints.
         on_event: Told of every :data:`~pydistill.events.Event`.
@@ -86,9 +89,10 @@ def distill(
         checkpoint_every=checkpoint_every,
         preset=preset,
     )
-    for event in run:
-        if on_event is not None:
-            on_event(event)
+    with contextlib.closing(run):
+        for event in run:
+            if on_event is not None:
+                on_event(event)
     if not isinstance(event, Snapshot):
         raise AssertionError("a run ends with a snapshot")
     return event.distilled
@@ -103,70 +107,126 @@ def distillation(
     overwrite: bool = False,
     checkpoint_every: int = 50,
     preset: str | None = None,
-) -> Iterator[Event]:
-    """:func:`distill` as a stream of events, the last of them a :class:`~pydistill.events.Snapshot`."""
+) -> Generator[Event, None, None]:
+    """:func:`distill` as a stream of events, the last of them a :class:`~pydistill.events.Snapshot`.
+
+    Whoever closes the stream between two iterations leaves a checkpoint of the last one in ``folder``.
+    """
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
-    identity = {
+    with left_as_found(folder):
+        path = None if folder is None else prepare(folder, resume=resume, overwrite=overwrite)
+        identity = _identity(problem, method)
+        if folder is not None and resume and path is not None and not path.exists():
+            finished = _finished(folder, identity)
+            if finished is not None:
+                yield Snapshot(method.steps, finished)
+                return
+        if path is not None and resume and path.exists():
+            checkpoint = Checkpoint.load(path, problem.device)
+            checkpoint.require(identity, path)
+        else:
+            checkpoint = Checkpoint(identity, 0, 0.0, method.start(problem))
+        keeper = _Keeper(folder, path, checkpoint, method.steps, preset)
+        yield Started(checkpoint.index, method.steps)
+        for index in range(checkpoint.index, method.steps):
+            begun = time.perf_counter()
+            try:
+                metrics = _finite(method.step(problem, checkpoint.state, index))
+            except DivergenceError as error:
+                kept = f"; the last checkpoint is {path}" if path is not None and path.exists() else ""
+                raise DivergenceError(f"in iteration {index}: {error}{kept}") from error
+            keeper.done(index + 1, metrics, took := time.perf_counter() - begun)
+            try:
+                yield Step(index + 1, method.steps, metrics, took)
+            except GeneratorExit:
+                keeper.save()
+                raise
+            if path is not None and (index + 1) % checkpoint_every == 0 and index + 1 < method.steps:
+                keeper.save()
+                yield Saved(index + 1, path)
+        distilled = collect(problem, method, checkpoint.state, keeper.seconds, preset)
+        if folder is not None and path is not None:
+            keeper.save_history()
+            distilled.save(folder)
+            path.unlink(missing_ok=True)
+    yield Snapshot(method.steps, distilled)
+
+
+class _Keeper:
+    """Writes down how far a run has come, history first: it reaches at least as far as the checkpoint."""
+
+    def __init__(
+        self, folder: Path | None, path: Path | None, begun: Checkpoint, total: int, preset: str | None
+    ) -> None:
+        self.folder, self.path, self.begun = folder, path, begun
+        self.index, self.seconds, self.saved = begun.index, begun.seconds, begun.index
+        self.history = History(total)
+        if folder is None or path is None:
+            return
+        if begun.index:
+            self.history = History.load(folder, total, begun.index)
+        else:
+            path.unlink(missing_ok=True)  # of a run that this one replaces
+            self.save_history()
+        facts = {"pydistill": __version__, "preset": preset, "identity": begun.identity}
+        write_run(folder, facts)
+
+    def done(self, index: int, metrics: Mapping[str, float], seconds: float) -> None:
+        """An iteration is done."""
+        self.index, self.seconds = index, self.seconds + seconds
+        self.history.add(index, metrics, self.seconds)
+
+    def save(self) -> None:
+        """The run as it stands."""
+        if self.path is not None and self.saved != self.index:
+            self.save_history()
+            replace(self.begun, index=self.index, seconds=self.seconds).save(self.path)
+            self.saved = self.index
+
+    def save_history(self) -> None:
+        """The history alone."""
+        if self.folder is not None:
+            self.history.save(self.folder)
+
+
+def _identity(problem: Problem, method: Method) -> dict[str, Any]:
+    """What makes two runs the same: sizes of working batches do not."""
+    return {
         "method": method.name,
         "options": method.config(),
         "ipc": problem.ipc,
         "seed": problem.seed,
         "data": problem.data.fingerprint,
+        **data_identity(problem.data),
     }
-    path = None if folder is None else prepare(folder, resume=resume, overwrite=overwrite)
-    if path is not None and resume and path.exists():
-        checkpoint = Checkpoint.load(path, problem.device)
-        checkpoint.require(identity, path)
-    else:
-        checkpoint = Checkpoint(identity, 0, 0.0, method.start(problem))
-    state, seconds = checkpoint.state, checkpoint.seconds
-
-    for index in range(checkpoint.index, method.steps):
-        begun = time.perf_counter()
-        try:
-            metrics = _finite(method.step(problem, state, index))
-        except DivergenceError as error:
-            kept = f"; the last checkpoint is {path}" if path is not None and path.exists() else ""
-            raise DivergenceError(f"in iteration {index}: {error}{kept}") from error
-        took = time.perf_counter() - begun
-        seconds += took
-        yield Step(index + 1, method.steps, metrics, took)
-        if path is not None and (index + 1) % checkpoint_every == 0 and index + 1 < method.steps:
-            Checkpoint(identity, index + 1, seconds, state).save(path)
-            yield Saved(index + 1, path)
-
-    distilled = collect(problem, method, state, seconds, preset)
-    if folder is not None and path is not None:
-        distilled.save(folder)
-        path.unlink(missing_ok=True)
-    yield Snapshot(method.steps, distilled)
 
 
-def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path:
-    """The checkpoint's path in ``folder``, made and found writable before any work is done.
+def _finished(folder: Path, identity: dict[str, Any]) -> DistilledData | None:
+    """The set of a run that has ended in ``folder``, None where none has.
 
     Raises:
-        ValueError: It holds a run already and neither ``resume`` nor ``overwrite`` was asked for.
-        OutputError: It cannot be written.
+        CheckpointError: It is of another run; every difference is named.
+        FileFormatError: It is damaged.
     """
-    path = folder / CHECKPOINT
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(folder)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
-    if not (resume or overwrite) and (path.exists() or (folder / "distilled.json").exists()):
-        raise ValueError(
-            f"{folder} holds a run already: resume it (--resume), replace it (--overwrite) "
-            "or name another folder"
-        )
-    if overwrite and not resume:
-        path.unlink(missing_ok=True)
-    return path
+    if not (folder / RESULT).exists():
+        return None
+    found = DistilledData.load(folder)
+    made, recorded = found.provenance, read_run(folder).get("identity", {})
+    there = {
+        "method": made.method,
+        "options": dict(made.config),
+        "ipc": made.ipc,
+        "seed": made.seed,
+        "data": made.fingerprint,
+        "preprocess": found.preprocess.name,
+        "preprocess_values": preprocess_values(found.preprocess),
+        "shape": list(found.shape),
+    }
+    if "mirror" in recorded:
+        there["mirror"] = recorded["mirror"]
+    Checkpoint(there, made.steps, made.seconds, {}).require(identity, folder)
+    return found
 
 
 def collect(

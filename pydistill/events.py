@@ -27,6 +27,21 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Started:
+    """The first iteration of this sitting begins: ``index`` are done, of ``total``."""
+
+    index: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a person should know while it can still be changed, as one sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Step:
     """One iteration of a method is done.
 
@@ -59,4 +74,4 @@ class Snapshot:
     distilled: "DistilledData"
 
 
-Event = Progress | Step | Saved | Snapshot
+Event = Progress | Started | Notice | Step | Saved | Snapshot

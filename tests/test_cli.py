@@ -101,6 +101,26 @@ def test_resume_after_the_end_gives_the_same_set(source, tmp_path):
     assert DistilledData.load(tmp_path).images.equal(before)
 
 
+def test_a_run_is_evaluated_from_anywhere_and_keeps_its_command(source, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(source))
+    arguments = ["--method", "random", "--preset", "quick", "--json"]
+    assert distill("tiny.npz", tmp_path / "run", *arguments) == 0
+    assert json.loads(capsys.readouterr().out)["provenance"]["preset"] == "quick"
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["source"] == source
+    begun, ended = (tmp_path / "run" / "run.log").read_text().splitlines()
+    assert "begin: pydistill" in begun
+    assert ended.endswith("end: done")
+    monkeypatch.chdir(tmp_path)
+    short = ["--network", "mlp:width=4", "--repeats", "1", "--epochs", "2"]
+    assert main(["evaluate", "run", *short]) == 0
+
+
+@pytest.mark.parametrize("data", ["no-such-data", None])
+def test_a_failed_command_leaves_no_new_folder(data, source, tmp_path):
+    assert distill(data or source, tmp_path / "a" / "b", "--method", "random", "--ipc", "99") != 0
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -1,7 +1,13 @@
 """What commands share: parsers, what was said of the data, bars from events."""
 
 import argparse
+import contextlib
+import datetime
 import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from pydistill import events
-from pydistill.errors import FileFormatError
+from pydistill._version import __version__
+from pydistill.errors import FileFormatError, OutputError
+from pydistill.run_folder import LOG
 from pydistill.shown import printable, printable_lines
 
 SOURCES = "digits; a folder (parquet, IDX, images), an .npz file or the name of a Hugging Face data set"
@@ -70,15 +78,45 @@ RECIPE = "data.json"
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What was said of the data: arguments of ``load_data``."""
+    """What was said of the data: arguments of ``load_data``, paths so that they mean the same elsewhere."""
     said = {
-        "source": options.data,
+        "source": None if options.data is None else _whole_path(options.data),
         "validation": options.validation,
         "seed": options.split_seed,
         "preprocess": options.preprocess,
         "size": options.size,
     }
     return {name: value for name, value in said.items() if value is not None}
+
+
+def _whole_path(source: str) -> str:
+    """An existing file or folder by its whole path, anything else as it is."""
+    path = Path(source).expanduser()
+    return os.path.abspath(path) if path.exists() else source  # links keep the names that they were given
+
+
+@contextlib.contextmanager
+def logged(folder: Path) -> Iterator[None]:
+    """Write a line into the run's log as the work inside begins, and one as it ends and how."""
+    try:
+        _log(folder, f"begin: pydistill {__version__}: {shlex.join(['pydistill', *sys.argv[1:]])}")
+    except OSError as error:
+        raise OutputError(f"cannot write {folder / LOG}: {error.strerror or error}") from error
+    outcome = "done"
+    try:
+        yield
+    except BaseException as error:
+        outcome = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # the disk may be full: that is said already
+            _log(folder, f"end: {outcome}")
+
+
+def _log(folder: Path, text: str) -> None:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with (folder / LOG).open("a") as file:
+        file.write(f"{now} {' '.join(text.split())}\n")
 
 
 def recorded(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import RECIPE, SOURCES, Listener, add_data_options, recipe_of, say
+from pydistill.cli.common import RECIPE, SOURCES, Listener, add_data_options, logged, recipe_of, say
 from pydistill.files import write_text
 from pydistill.method import Method, make_method, methods, option_types
 
@@ -78,31 +78,35 @@ def _boolean(text: str) -> bool:
 
 def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from pydistill.data import load_data
-    from pydistill.distill import distill, prepare
+    from pydistill.distill import distill
+    from pydistill.run_folder import left_as_found, prepare
 
     chosen = {
         name.removeprefix("option."): value for name, value in vars(options).items() if "option." in name
     }
-    method = make_method(options.method, options.preset, **chosen)
-    prepare(options.out, resume=options.resume, overwrite=options.overwrite)
-    recipe = recipe_of(options)
-    data = load_data(**recipe)
-    write_text(options.out / RECIPE, json.dumps(recipe))
+    make_method(options.method, options.preset, **chosen)  # what is misspelt is said before data is read
     listener = Listener(screen)
-    with listener.bar:
-        made = distill(
-            data,
-            method,
-            ipc=options.ipc,
-            seed=options.seed,
-            device=options.device,
-            max_batch=options.max_batch,
-            folder=options.out,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            checkpoint_every=options.checkpoint_every,
-            on_event=listener,
-        )
+    with left_as_found(options.out):
+        prepare(options.out, resume=options.resume, overwrite=options.overwrite)
+        recipe = recipe_of(options)
+        data = load_data(**recipe)
+        with listener.bar, logged(options.out):
+            made = distill(
+                data,
+                options.method,
+                ipc=options.ipc,
+                seed=options.seed,
+                device=options.device,
+                max_batch=options.max_batch,
+                preset=options.preset,
+                folder=options.out,
+                resume=options.resume,
+                overwrite=options.overwrite,
+                checkpoint_every=options.checkpoint_every,
+                on_event=listener,
+                **chosen,
+            )
+        write_text(options.out / RECIPE, json.dumps(recipe))
     picture = options.out / "preview.png"
     made.preview(picture)
     views = "" if made.factor == 1 else f" of {made.factor**2} views each"
