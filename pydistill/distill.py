@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pydistill._version import __version__
 from pydistill.checkpoint import Checkpoint
+from pydistill.clamp import clamp_state
 from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.real import RealData
 from pydistill.errors import DivergenceError
@@ -34,6 +35,7 @@ def distill(
     device: str = "auto",
     max_batch: int | None = None,
     short_classes: str = "refuse",
+    clamp: bool = False,
     preset: str | None = None,
     folder: Path | str | None = None,
     resume: bool = False,
@@ -53,6 +55,8 @@ def distill(
         max_batch: Most real images in one pass of a network: bounds memory.
         short_classes: A class with fewer training images than the budget asks for: ``refuse``, or ``keep``
             to go on with what there is in it, which the set's provenance and every report then say.
+        clamp: Keep learned images within the range of pixels, so that pictures show them as they are: after
+            every step pixels that left [0, 1] are put back to its ends.
         preset: One of the method's presets (``quick``, ``paper``), where ``method`` is a name.
         folder: Where checkpoints, the loss history and the result are kept; None: nowhere.
         resume: Go on from the checkpoint in ``folder`` where there is one; a finished run's set is given
@@ -78,7 +82,13 @@ def distill(
         raise TypeError("options and preset go with a method's name; configure the method itself instead")
     check_options(method)
     problem = make_problem(
-        data, ipc=ipc, seed=seed, device=device, max_batch=max_batch, short_classes=short_classes
+        data,
+        ipc=ipc,
+        seed=seed,
+        device=device,
+        max_batch=max_batch,
+        short_classes=short_classes,
+        clamp=clamp,
     )
     run = distillation(
         problem,
@@ -126,13 +136,14 @@ def distillation(
             checkpoint = Checkpoint.load(path, problem.device)
             checkpoint.require(identity, path)
         else:
-            checkpoint = Checkpoint(identity, 0, 0.0, method.start(problem))
+            checkpoint = Checkpoint(identity, 0, 0.0, _within(problem, method.start(problem)))
         keeper = _Keeper(folder, path, checkpoint, method.steps, preset)
         yield Started(checkpoint.index, method.steps)
         for index in range(checkpoint.index, method.steps):
             begun = time.perf_counter()
             try:
                 metrics = _finite(method.step(problem, checkpoint.state, index))
+                _within(problem, checkpoint.state)
             except DivergenceError as error:
                 kept = f"; the last checkpoint is {path}" if path is not None and path.exists() else ""
                 raise DivergenceError(f"in iteration {index}: {error}{kept}") from error
@@ -199,6 +210,7 @@ def _identity(problem: Problem, method: Method) -> dict[str, Any]:
         "seed": problem.seed,
         "data": problem.data.fingerprint,
         **data_identity(problem.data),
+        **({"clamp": True} if problem.clamp else {}),
     }
 
 
@@ -223,6 +235,8 @@ def _finished(folder: Path, identity: dict[str, Any]) -> DistilledData | None:
         "preprocess_values": preprocess_values(found.preprocess),
         "shape": list(found.shape),
     }
+    if made.clamp:
+        there["clamp"] = True
     if "mirror" in recorded:
         there["mirror"] = recorded["mirror"]
     Checkpoint(there, made.steps, made.seconds, {}).require(identity, folder)
@@ -258,9 +272,17 @@ def collect(
             seconds=seconds,
             steps=method.steps,
             preset=preset,
+            clamp=problem.clamp,
             short_classes=problem.groups.short(problem.ipc * made.factor**2),
         ),
     )
+
+
+def _within(problem: Problem, state: State) -> State:
+    """``state``, its images within the range of pixels where that is asked for."""
+    if problem.clamp:
+        clamp_state(state, problem.preprocess)
+    return state
 
 
 def _finite(metrics: Any) -> dict[str, float]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pydistill import seeds
+from pydistill.data.preprocess import Preprocess
 from pydistill.data.real import RealData
 from pydistill.tasks import Groups, Task
 from pydistill.tasks.base import chunks
@@ -39,6 +40,7 @@ class Problem:
             results beyond rounding.
         max_graph: Most images in one pass whose graph is kept for a gradient; likewise.
         short_classes: One of :data:`SHORT_CLASSES`.
+        clamp: Whether learned images are kept within the range of pixels, after every step.
     """
 
     data: RealData
@@ -48,6 +50,7 @@ class Problem:
     max_batch: int
     max_graph: int
     short_classes: str = "refuse"
+    clamp: bool = False
 
     @property
     def task(self) -> Task:
@@ -58,6 +61,11 @@ class Problem:
     def groups(self) -> Groups:
         """The training images by group (class)."""
         return self.data.task.groups(self.data.train.targets)
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        """From pixels to network input, on the device."""
+        return self.data.preprocess.to(self.device)
 
     @property
     def strict(self) -> bool:
@@ -98,6 +106,7 @@ def make_problem(
     device: str = "auto",
     max_batch: int | None = None,
     short_classes: str = "refuse",
+    clamp: bool = False,
 ) -> Problem:
     """Check the arguments and set the stage.
 
@@ -124,6 +133,7 @@ def make_problem(
         max_batch or _LARGEST_BATCH.get(where.type, 256),
         max_batch or _LARGEST_GRAPH.get(where.type, 512),
         short_classes,
+        clamp,
     )
     problem.require()
     return problem

@@ -36,6 +36,7 @@ class Provenance:
         seconds: Wall time of distilling.
         steps: Iterations.
         preset: The named configuration, where one was asked for.
+        clamp: Whether learned images were kept within the range of pixels.
         short_classes: Training images of every class that has fewer than the budget asks for, by name.
     """
 
@@ -49,6 +50,7 @@ class Provenance:
     seconds: float
     steps: int
     preset: str | None = None
+    clamp: bool = False
     short_classes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
