@@ -13,15 +13,16 @@ from torch import Tensor
 
 from pydistill import nets, seeds
 from pydistill.augment import Augmentation
-from pydistill.data.distilled import DistilledData
-from pydistill.data.recipe import StoredViews
+from pydistill.data.distilled import JSON, DistilledData
+from pydistill.data.formation import decode
+from pydistill.data.recipe import Recipe, StoredNetwork, StoredViews
+from pydistill.tasks import Task
 from pydistill.tasks.base import chunks
 
 KINDS = ("hard", "soft", "views")
 _AT_ONCE = 256
 
 
-@torch.no_grad()
 def relabel(
     distilled: DistilledData,
     teacher: nets.Network,
@@ -30,13 +31,15 @@ def relabel(
     temperature: float = 1.0,
     draws: int = 10,
     seed: int = 0,
+    keep_teacher: bool = False,
 ) -> DistilledData:
     """The same images with a teacher's targets.
 
-    Soft targets and views take bytes, which the set's ``nbytes`` count and a report shows.
+    Soft targets and views take bytes, which the set's ``nbytes`` count and a report shows. The class that
+    each image was made for is kept beside them, and the set's provenance records how it was relabelled.
 
     Args:
-        distilled: The set; its own targets are left behind.
+        distilled: The set; its own targets are left behind, its learning rate and augmentation stay.
         teacher: A network trained on the real data, preprocessed as the set was.
         kind: ``hard``: the most probable class of each stored image (over its views, where there are
             several). ``soft``: probabilities of each stored image, averaged over its views. ``views``:
@@ -44,10 +47,12 @@ def relabel(
         temperature: Logits are divided by it.
         draws: Augmentations of each view, under ``views``.
         seed: What they derive from.
+        keep_teacher: Keep the teacher with the set, so that an evaluation can give random selections the
+            same teacher's targets; its weights count in the set's bytes.
 
     Raises:
-        ValueError: The kind is unknown, a number is out of range, or the teacher is for other images or
-            classes.
+        ValueError: The kind is unknown, a number is out of range, the teacher is for other images or
+            classes, or it is to be kept in a set whose kernel is of another one.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
@@ -61,49 +66,106 @@ def relabel(
             f"the teacher is for images of shape {teacher.shape} and {teacher.outputs} classes, "
             f"the set has {expected[0]} and {expected[1]}"
         )
-    training = teacher.training
-    teacher.eval()
-    try:
-        if kind == "views":
-            views = _views(distilled, teacher, temperature, draws, seed)
-            recipe = dataclasses.replace(distilled.recipe, views=views, loss="task")
-            targets = _of_stored(views.targets.mean(0), distilled)
-        else:
-            said = _probabilities(teacher, distilled.views()[0], temperature)
-            targets = _of_stored(said, distilled)
-            recipe = dataclasses.replace(distilled.recipe, views=None, loss="task")
-    finally:
-        teacher.train(training)
+    weights = {name: value.detach().cpu() for name, value in teacher.state_dict().items()}
+    network = StoredNetwork(str(teacher.spec), weights)
+    record: dict[str, JSON] = {
+        "kind": kind,
+        "teacher": network.architecture,
+        "teacher_sha256": network.digest(),
+        "temperature": temperature,
+        **({"draws": draws, "seed": seed} if kind == "views" else {}),
+    }
+    answers = Answers(teacher, distilled.task, temperature)
+    views = None
+    if kind == "views":
+        views = answers.views(distilled.views()[0], distilled.augment, draws, seed)
+        targets = _of_stored(views.targets.mean(0), distilled.factor)
+    else:
+        targets = answers.of_stored(distilled.images, distilled.factor)
     return dataclasses.replace(
-        distilled, targets=targets.argmax(1) if kind == "hard" else targets, recipe=recipe
+        distilled,
+        targets=distilled.task.hard(targets) if kind == "hard" else targets,
+        recipe=_recipe(distilled.recipe, network, temperature, views, keep_teacher),
+        origin=distilled.classes if distilled.origin is None else distilled.origin,
+        provenance=dataclasses.replace(distilled.provenance, relabelled=record),
     )
 
 
-def _of_stored(probabilities: Tensor, distilled: DistilledData) -> Tensor:
+def _recipe(
+    recipe: Recipe, network: StoredNetwork, temperature: float, views: StoredViews | None, keep: bool
+) -> Recipe:
+    kept = recipe.teacher
+    same = kept is not None and kept.digest() == network.digest()
+    if keep and kept is not None and not same and (recipe.kernel or "").startswith("teacher"):
+        raise ValueError(
+            f"the set keeps another teacher, {kept.architecture}, for its kernel {recipe.kernel}: "
+            "leave keep_teacher out"
+        )
+    return dataclasses.replace(
+        recipe,
+        views=views,
+        loss="task",
+        teacher=network if keep else kept,
+        temperature=temperature if keep or same else recipe.temperature,
+    )
+
+
+def labeller(distilled: DistilledData, device: torch.device | str = "cpu") -> "Answers | None":
+    """What can give other images targets as the set's own were given: a network that is kept with it.
+
+    None where no network is kept, or another one than gave the targets.
+    """
+    kept, record = distilled.recipe.teacher, distilled.provenance.relabelled
+    if kept is None or (record is not None and record["teacher_sha256"] != kept.digest()):
+        return None
+    network = kept.build(distilled.shape, distilled.task.outputs, device)
+    return Answers(network, distilled.task, distilled.recipe.temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a network says of images, as targets.
+
+    Attributes:
+        network: The network; its mode is left as it was found.
+        task: Turns outputs into targets.
+        temperature: Outputs are divided by it.
+    """
+
+    network: nets.Network
+    task: Task
+    temperature: float = 1.0
+
+    @torch.no_grad()
+    def of(self, images: Tensor) -> Tensor:
+        """(N, K) for network input (N, C, H, W), on the CPU."""
+        device, training = next(self.network.parameters()).device, self.network.training
+        self.network.eval()
+        try:
+            parts = [
+                self.task.probabilities(self.network(images[part].to(device)), self.temperature).cpu()
+                for part in chunks(len(images), _AT_ONCE)
+            ]
+        finally:
+            self.network.train(training)
+        return torch.cat(parts)
+
+    def of_stored(self, images: Tensor, factor: int) -> Tensor:
+        """(M, K) for stored images (M, C, H, W), the mean over the views of each."""
+        return _of_stored(self.of(decode(images, factor)), factor)
+
+    def views(self, images: Tensor, augment: str, draws: int, seed: int) -> StoredViews:
+        """Augmentations of views (V, C, H, W), each with what is said of it."""
+        augmentation, size = Augmentation.parse(augment), (images.shape[2], images.shape[3])
+        parameters, targets = [], []
+        for draw in range(draws):
+            generator = seeds.generator(seed, "stored views", draw)
+            drawn = augmentation.sample(len(images), generator, together=False, size=size)
+            parameters.append(drawn.values)
+            targets.append(self.of(augmentation.apply(images, drawn)))
+        return StoredViews(torch.stack(parameters), torch.stack(targets))
+
+
+def _of_stored(targets: Tensor, factor: int) -> Tensor:
     """(M, K) for stored images, the mean of (V, K) over their views."""
-    return probabilities.view(len(distilled.images), -1, probabilities.shape[1]).mean(1)
-
-
-def _probabilities(teacher: nets.Network, images: Tensor, temperature: float) -> Tensor:
-    """(N, K) for network input (N, C, H, W), on the CPU."""
-    device = next(teacher.parameters()).device
-    parts = [
-        torch.softmax(teacher(images[part].to(device)) / temperature, 1).cpu()
-        for part in chunks(len(images), _AT_ONCE)
-    ]
-    return torch.cat(parts)
-
-
-def _views(
-    distilled: DistilledData, teacher: nets.Network, temperature: float, draws: int, seed: int
-) -> StoredViews:
-    augmentation = Augmentation.parse(distilled.augment)
-    images, _ = distilled.views()
-    size = (images.shape[2], images.shape[3])
-    parameters, targets = [], []
-    for draw in range(draws):
-        generator = seeds.generator(seed, "stored views", draw)
-        drawn = augmentation.sample(len(images), generator, together=False, size=size)
-        parameters.append(drawn.values)
-        targets.append(_probabilities(teacher, augmentation.apply(images, drawn), temperature))
-    return StoredViews(torch.stack(parameters), torch.stack(targets))
+    return targets.view(-1, factor**2, *targets.shape[1:]).mean(1)

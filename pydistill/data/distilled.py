@@ -1,11 +1,12 @@
 """The result: a small set of images with all that is needed to train on it."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,8 +17,8 @@ from pydistill.data.preprocess import Preprocess
 from pydistill.data.recipe import Recipe
 from pydistill.nets import Network
 from pydistill.tasks import Task
-from pydistill.tasks.classification import regressed
 
+LabelKind: TypeAlias = Literal["classes", "probabilities", "values", "views"]
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
 
@@ -38,6 +39,8 @@ class Provenance:
         preset: The named configuration, where one was asked for.
         clamp: Whether learned images were kept within the range of pixels.
         short_classes: Training images of every class that has fewer than the budget asks for, by name.
+        relabelled: How a network gave the targets afterwards, where one did: kind, teacher and a digest of
+            its weights, temperature; draws and their seed.
     """
 
     method: str
@@ -52,6 +55,7 @@ class Provenance:
     preset: str | None = None
     clamp: bool = False
     short_classes: Mapping[str, int] = field(default_factory=dict)
+    relabelled: Mapping[str, JSON] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -81,6 +85,8 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`; 1: the stored
             images are the views.
         recipe: What else was learned or decided, see :class:`~pydistill.data.recipe.Recipe`.
+        origin: (M,) int64, the class that each stored image was made for, where targets were learned or
+            given by a network; None where they are classes themselves, or not known.
 
     Raises:
         ValueError: The parts do not fit each other, or hold values that are not finite.
@@ -97,6 +103,7 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
     provenance: Provenance
     factor: int = 1
     recipe: Recipe = field(default_factory=Recipe)
+    origin: Tensor | None = None
 
     def __post_init__(self) -> None:
         images, rate = self.images, self.learning_rate
@@ -115,6 +122,8 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
         check_factor(self.factor, images.shape)
         if rate is not None and not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"expected a learning rate above 0, found {rate}")
+        if self.origin is not None:
+            self.task.check(images, self.origin, "distilled set's classes of origin")
         if self.targets.is_floating_point():
             self._check_soft()
         else:
@@ -147,9 +156,8 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
 
         Classes are one-hot rows less 1 / K, as are probabilities; values to regress are taken as they are.
         """
-        targets, classes = repeat_targets(self.targets, self.factor), self.task.outputs
-        probabilities = targets.is_floating_point() and self.recipe.loss != "squared"
-        return targets - 1 / classes if probabilities else regressed(targets, classes)
+        targets = repeat_targets(self.targets, self.factor)
+        return targets if self.label_kind == "values" else self.task.values(targets)
 
     def __len__(self) -> int:
         return len(self.images) * self.factor**2
@@ -168,12 +176,47 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def classes(self) -> Tensor:
-        """(M,) int64: the class of each stored image, of a soft target its most probable one."""
-        return self.targets.argmax(1) if self.targets.is_floating_point() else self.targets
+        """(M,) int64: the class that each stored image is of.
+
+        Its target where that is a class, else the class it was made for; of sets that do not know it, the
+        target's most probable class.
+        """
+        if self.origin is not None and self.targets.is_floating_point():
+            return self.origin
+        return self.task.hard(self.targets)
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What is learned from where the set is used as stored.
+
+        ``classes``; ``probabilities``; ``values`` to regress by the squared error; ``views``: probabilities
+        of stored augmented views.
+        """
+        if self.recipe.views is not None:
+            return "views"
+        if not self.targets.is_floating_point():
+            return "classes"
+        return "values" if self.recipe.loss == "squared" else "probabilities"
+
+    def with_classes(self) -> "DistilledData":
+        """The same images with their classes as targets, for the task's own loss.
+
+        What belongs to learned targets stays behind with them: stored views, and a learning rate that was
+        learned together with them. A set whose targets are classes already comes back as it is.
+        """
+        if self.label_kind == "classes":
+            return self
+        recipe = dataclasses.replace(self.recipe, loss="task", views=None)
+        return dataclasses.replace(
+            self, targets=self.classes, origin=None, recipe=recipe, learning_rate=None
+        )
 
     @property
     def nbytes(self) -> dict[str, int]:
-        """Bytes that it takes to keep: images, targets, rates, networks, preprocessing, and the total."""
+        """Bytes that it takes to keep: images, targets, rates, networks, preprocessing, and the total.
+
+        Classes of origin beside learned targets are not counted: no use of the set needs both.
+        """
         parts = {
             "images": self.images.nbytes,
             "targets": self.targets.nbytes,
@@ -244,6 +287,7 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
 
         pixels, classes = self.pixels(), self.classes
         rows = [(name, pixels[classes == at]) for at, name in enumerate(self.task.class_names)]
+        rows = [(name, images) for name, images in rows if len(images)]  # sets that know no origin
         write_picture(grid(rows, columns=columns), Path(path))
 
 

@@ -34,7 +34,7 @@ def export_folder(distilled: DistilledData, folder: Path) -> None:
     clamped, and holds what PNG cannot: class names in order, augmentation, learning rate, factor. Pictures
     are of the stored images: at a factor above 1 each is to be cut into ``factor**2`` patches, enlarged as
     :func:`pydistill.data.formation.decode` does, before it is trained on. Soft targets are written to
-    ``targets.csv``, exactly, a row a picture; the folder is then that of the most probable class.
+    ``targets.csv``, exactly, a row a picture; the folder is then that of the class the image was made for.
 
     Args:
         distilled: The set.
@@ -62,8 +62,8 @@ def export_folder(distilled: DistilledData, folder: Path) -> None:
 def _fill(distilled: DistilledData, folder: Path) -> None:
     pixels, classes = distilled.pixels().cpu(), distilled.classes.tolist()
     titles = _folder_names(distilled.task.class_names)
-    for title in titles:
-        (folder / title).mkdir()
+    for index in set(classes):  # a class without a picture gets no folder: an empty one cannot be loaded
+        (folder / titles[index]).mkdir()
     files = [f"{titles[index]}/{at:05d}.png" for at, index in enumerate(classes)]
     for file, image in zip(files, pixels, strict=True):
         to_picture(image).save(folder / file)
@@ -97,11 +97,12 @@ def _folder_names(names: tuple[str, ...]) -> list[str]:
 def export_parquet(distilled: DistilledData, path: Path) -> None:
     """Write one row a stored image: ``image`` (C, H, W) float32 network input, ``label`` int64, ``target``.
 
-    Values are exact. ``target`` (K,) float32 is there where targets are soft; ``label`` is then the most
-    probable class. ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class names;
-    pandas gives nested arrays. The file's metadata, under ``pydistill``, hold the rest: augmentation,
-    learning rate, factor, preprocessing, provenance. A whitening matrix is too large for that and goes to
-    ``preprocess-<content>.safetensors`` in the same folder, which must travel with the file.
+    Values are exact. ``target`` (K,) float32 is there where targets are soft; ``label`` is then the class
+    that the image was made for. ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class
+    names; pandas gives nested arrays. The file's metadata, under ``pydistill``, hold the rest:
+    augmentation, learning rate, factor, preprocessing, provenance. A whitening matrix is too large for
+    that and goes to ``preprocess-<content>.safetensors`` in the same folder, which must travel with
+    the file.
 
     Raises:
         OutputError: A file could not be written; one that stood there before is untouched.
@@ -113,7 +114,7 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
         **describe(distilled),
         "preprocess_sha256": digest,
         "preprocess_content": base64.b64encode(preprocess).decode() if inline else None,
-        "rows_sha256": _rows_digest(distilled.images, distilled.targets),
+        "rows_sha256": _rows_digest(distilled.images, distilled.targets, distilled.origin),
     }
     columns: dict[str, pa.Array] = {
         "image": _nested(distilled.images),
@@ -121,6 +122,8 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
     }
     if distilled.targets.is_floating_point():
         columns["target"] = _nested(distilled.targets)
+    elif distilled.origin is not None:  # classes that a network gave
+        columns["origin"] = pa.array(distilled.origin.cpu().numpy())
     table = pa.table(columns).replace_schema_metadata(
         {
             _KEY: json.dumps(sealed(facts)).encode(),
@@ -150,10 +153,13 @@ def from_parquet(path: Path) -> DistilledData:
         soft = len(facts["targets"]) == 2
         images = _flat(table, "image", facts["images"])
         targets = _flat(table, "target" if soft else "label", facts["targets"])
-        if _rows_digest(images, targets) != facts["rows_sha256"]:
+        made_for = facts.get("origin")
+        origin = _flat(table, "label" if soft else "origin", made_for) if made_for else None
+        if _rows_digest(images, targets, origin) != facts["rows_sha256"]:
             raise ValueError("its rows are not those it was written with")
+        own = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
         preprocess = safetensors.torch.load(_preprocess_content(facts, path))
-        return assemble(facts, {"images": images, "targets": targets, **preprocess})
+        return assemble(facts, {**own, **preprocess})
 
 
 def _preprocess_content(facts: dict[str, Any], path: Path) -> bytes:
@@ -173,10 +179,9 @@ def _beside(path: Path, digest: str) -> Path:
     return path.with_name(f"preprocess-{digest[:12]}.safetensors")
 
 
-def _rows_digest(images: Tensor, targets: Tensor) -> str:
-    content = safetensors.torch.save(
-        {"images": images.cpu().contiguous(), "targets": targets.cpu().contiguous()}
-    )
+def _rows_digest(images: Tensor, targets: Tensor, origin: Tensor | None) -> str:
+    columns = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
+    content = safetensors.torch.save({name: value.cpu().contiguous() for name, value in columns.items()})
     return hashlib.sha256(content).hexdigest()
 
 
@@ -207,4 +212,6 @@ def _features(distilled: DistilledData) -> dict[str, Any]:
     }
     if distilled.targets.is_floating_point():
         features["target"] = {"_type": "Sequence", "feature": {"_type": "Value", "dtype": "float32"}}
+    elif distilled.origin is not None:
+        features["origin"] = {"_type": "Value", "dtype": "int64"}
     return {"info": {"features": features}}

@@ -1,6 +1,7 @@
 """What a method learned or decided beside images and targets, and a user needs to use them as it meant."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,14 @@ class StoredNetwork:
     def nbytes(self) -> int:
         """Bytes of its weights."""
         return sum(value.nbytes for value in self.weights.values())
+
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of its description and weights."""
+        made = hashlib.sha256(self.architecture.encode())
+        for name, value in sorted(self.weights.items()):
+            made.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            made.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return made.hexdigest()
 
     def build(
         self, shape: tuple[int, int, int], outputs: int, device: torch.device | str = "cpu"
@@ -139,7 +148,8 @@ class Recipe:
         training: The training that it was learned through, or None.
         kernel: The kernel, as text, whose ridge regression the set was made for, or None.
         ridge: Its ridge.
-        teacher: The network whose features are the kernel ``teacher``, or None.
+        teacher: The network whose features are the kernel ``teacher``, or that gave the targets, or None.
+        temperature: What that network's outputs are divided by to give targets.
         views: Augmented views with targets of their own, or None.
 
     Raises:
@@ -151,6 +161,7 @@ class Recipe:
     kernel: str | None = None
     ridge: float = 1e-6
     teacher: StoredNetwork | None = field(default=None, repr=False)
+    temperature: float = 1.0
     views: StoredViews | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -158,6 +169,8 @@ class Recipe:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
         if not (math.isfinite(self.ridge) and self.ridge >= 0):
             raise ValueError(f"expected a ridge of at least 0, found {self.ridge}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"expected a temperature above 0, found {self.temperature}")
 
     @property
     def usable_alone(self) -> bool:
@@ -183,6 +196,7 @@ class Recipe:
             "kernel": self.kernel,
             "ridge": self.ridge,
             "teacher": None if self.teacher is None else self.teacher.architecture,
+            "temperature": self.temperature,
             "views": self.views is not None,
         }
 
@@ -210,6 +224,7 @@ class Recipe:
             kernel=facts["kernel"],
             ridge=facts["ridge"],
             teacher=None if teacher is None else StoredNetwork(teacher, under("teacher.", tensors)),
+            temperature=facts.get("temperature", 1.0),  # sets written before there was one
             views=StoredViews(**under("views.", tensors)) if facts["views"] else None,
         )
 

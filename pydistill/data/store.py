@@ -27,7 +27,8 @@ from pydistill.files import write_bytes, write_text
 from pydistill.tasks import Classification, Task
 
 FORMAT = "pydistill.distilled"
-VERSION = 1
+VERSION, READ = 2, (1, 2)
+"""Version 1 knows no classes of origin and no record of given labels."""
 ROOT = "distilled.json"
 _PREFIX = "preprocess."
 _RECIPE = "recipe."
@@ -72,10 +73,11 @@ def load(folder: Path) -> DistilledData:
 
 
 def set_tensors(distilled: DistilledData) -> dict[str, Tensor]:
-    """Images and targets as they are stored."""
+    """Images, targets and classes of origin as they are stored."""
     return {
         "images": distilled.images.detach().cpu().contiguous(),
         "targets": distilled.targets.detach().cpu().contiguous(),
+        **({} if distilled.origin is None else {"origin": distilled.origin.detach().cpu().contiguous()}),
     }
 
 
@@ -97,6 +99,7 @@ def describe(distilled: DistilledData) -> dict[str, Any]:
         "task": {"name": distilled.task.name, "class_names": list(distilled.task.class_names)},
         "images": list(distilled.images.shape),
         "targets": list(distilled.targets.shape),
+        "origin": None if distilled.origin is None else list(distilled.origin.shape),
         "preprocess": distilled.preprocess.name,
         "augment": distilled.augment,
         "learning_rate": distilled.learning_rate,
@@ -109,8 +112,9 @@ def describe(distilled: DistilledData) -> dict[str, Any]:
 def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> DistilledData:
     """The inverse of :func:`describe` and the tensors; called under :func:`reporting`."""
     own = {key: value for key, value in tensors.items() if not key.startswith((_PREFIX, _RECIPE))}
-    if set(own) != {"images", "targets"}:
-        raise ValueError(f"expected tensors images and targets, found {sorted(own)}")
+    expected = {"images", "targets"} | ({"origin"} if facts.get("origin") else set())
+    if set(own) != expected:
+        raise ValueError(f"expected tensors {', '.join(sorted(expected))}, found {sorted(own)}")
     for key, value in own.items():
         if list(value.shape) != facts[key]:
             raise ValueError(f"expected {key} of shape {facts[key]}, found {list(value.shape)}")
@@ -122,6 +126,7 @@ def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Distill
     return DistilledData(
         images=own["images"],
         targets=own["targets"],
+        origin=own.get("origin"),
         task=_known(_TASKS, task["name"], "task")(tuple(task["class_names"])),
         preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(under(_PREFIX, tensors)),
         augment=augment,
@@ -149,9 +154,10 @@ def unsealed(text: bytes, where: Path) -> dict[str, Any]:
         raise FileFormatError(f"{where} is truncated or no JSON: {error}") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise FileFormatError(f"{where} does not describe a distilled set: its format is not {FORMAT!r}")
-    if facts.get("version") != VERSION:
+    if facts.get("version") not in READ:
         raise FileFormatError(
-            f"{where} has version {facts.get('version')!r}, pydistill here reads {VERSION}: upgrade it"
+            f"{where} has version {facts.get('version')!r}, pydistill here reads 1 and {VERSION}: "
+            "upgrade it"
         )
     if facts.pop("checksum", None) != _checksum(facts):
         raise FileFormatError(

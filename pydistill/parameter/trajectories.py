@@ -128,6 +128,7 @@ class TrajectoryMatching(Method):
         state |= {
             "learned": learned,
             "targets": targets,
+            "origin": first.groups,
             "optimiser": {name: self._rule(name).init({name: value}) for name, value in learned.items()},
         }
         return state
@@ -162,6 +163,7 @@ class TrajectoryMatching(Method):
             augment=problem.augment(self.augment),
             learning_rate=rate if self.learn_rate else None,
             factor=self.factor,
+            origin=state["origin"],
         )
 
     # ---- one outer step ---------------------------------------------------------------------------------

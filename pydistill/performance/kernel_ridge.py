@@ -210,7 +210,10 @@ class TeacherRegression(KernelRidgeMatching):
     def recipe(self, state: State) -> Recipe:
         loss = "squared" if self.learn_labels else "task"
         teacher = StoredNetwork(self.network, state["teacher"])
-        return Recipe(loss=loss, kernel=f"teacher:layers={self.layers}", ridge=self.ridge, teacher=teacher)
+        kernel = f"teacher:layers={self.layers}"
+        return Recipe(
+            loss=loss, kernel=kernel, ridge=self.ridge, teacher=teacher, temperature=self.temperature
+        )
 
     def _teacher(self, problem: Problem, state: State) -> nets.Network:
         network: nets.Network | None = state.get(CACHE)

@@ -147,6 +147,7 @@ class MetaLearning(Method):
             augment=self._augment(problem),
             factor=self.factor,
             recipe=Recipe(training=training),
+            origin=state["targets"],
         )
 
     def _first_weights(self, problem: Problem, state: State) -> Tensors:

@@ -121,6 +121,7 @@ class KernelRidgeMatching(Method):
             labels,
             factor=self.factor,
             recipe=self.recipe(state),
+            origin=state["targets"],
         )
 
     def _augmented(self, problem: Problem, index: int, images: Tensor) -> Tensor:

@@ -95,6 +95,22 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Breakdown:
+    """A metric group by group, and which groups were taken for which.
+
+    Attributes:
+        values: The metric on each group's images, a fraction in [0, 1]; None where a group has none.
+        images: How many answers each group's value is of; over several networks, those of all of them.
+        confusion: (G, G) counts of answers, a row a group, a column what was said; None where there are too
+            many groups to show it.
+    """
+
+    values: tuple[float | None, ...]
+    images: tuple[int, ...]
+    confusion: tuple[tuple[int, ...], ...] | None = None
+
+
+@dataclass(frozen=True)
 class Task(ABC):
     """One kind of problem. A method that uses only these calls serves every task.
 
@@ -108,6 +124,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     metric: ClassVar[str]
+    most_shown: ClassVar[int] = 100
+    """Groups up to which a breakdown has a confusion matrix: a larger table nobody reads."""
 
     @property
     @abstractmethod
@@ -149,6 +167,22 @@ class Task(ABC):
             return self.loss(outputs, targets)
         return (outputs - targets).square().mean()
 
+    def loss_name(self, kind: str = "task") -> str:
+        """What :meth:`error` of a kind is called."""
+        return "squared error" if kind == "squared" else "task loss"
+
+    @abstractmethod
+    def hard(self, targets: Tensor) -> Tensor:
+        """Targets as the real data has them, of soft ones or values the most probable."""
+
+    @abstractmethod
+    def probabilities(self, outputs: Tensor, temperature: float = 1.0) -> Tensor:
+        """Soft targets that a network's outputs stand for, the outputs divided by ``temperature``."""
+
+    @abstractmethod
+    def values(self, targets: Tensor) -> Tensor:
+        """What is regressed for targets, hard or soft, under the squared error: of mean 0 over outputs."""
+
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Statistics of the metric as a float64 vector, to be added up over batches."""
@@ -156,6 +190,14 @@ class Task(ABC):
     @abstractmethod
     def value(self, statistics: Tensor) -> float:
         """The metric, a fraction in [0, 1], from added-up :meth:`score` vectors."""
+
+    def counts(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """What :meth:`breakdown` needs, to be added up over batches; None: there is no breakdown."""
+        return None
+
+    def breakdown(self, counts: Tensor) -> Breakdown | None:
+        """The metric group by group, from added-up :meth:`counts`; None: there is no breakdown."""
+        return None
 
     def hold_out(self, targets: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
         """Split positions into (kept, held out), stratified by group, from a seed.

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill.errors import DataError
-from pydistill.tasks.base import Groups, Task
+from pydistill.tasks.base import Breakdown, Groups, Task
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,23 @@ class Classification(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
 
+    def loss_name(self, kind: str = "task") -> str:
+        return "cross-entropy" if kind == "task" else super().loss_name(kind)
+
+    def hard(self, targets: Tensor) -> Tensor:
+        """(N,) int64; of (N, K) probabilities or values the index of the largest."""
+        return targets.argmax(1) if targets.is_floating_point() else targets
+
+    def probabilities(self, outputs: Tensor, temperature: float = 1.0) -> Tensor:
+        """(N, K) by the softmax."""
+        return torch.softmax(outputs / temperature, 1)
+
+    def values(self, targets: Tensor) -> Tensor:
+        """(N, K): one-hot rows of classes, or probabilities, less 1 / K."""
+        if targets.is_floating_point():
+            return targets - 1 / self.outputs
+        return regressed(targets, self.outputs)
+
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(correct, seen). A soft target counts as its most probable class."""
         truth = targets if targets.ndim == 1 else targets.argmax(1)
@@ -60,6 +77,26 @@ class Classification(Task):
 
     def value(self, statistics: Tensor) -> float:
         return float(statistics[0] / statistics[1])
+
+    def counts(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(K, K) float64 answers by class and by what was said; of many classes (2, K): right, all."""
+        truth, said, classes = self.hard(targets), outputs.argmax(1), self.outputs
+        if classes > self.most_shown:
+            right = torch.bincount(truth[said == truth], minlength=classes)
+            return torch.stack([right, torch.bincount(truth, minlength=classes)]).double()
+        return torch.bincount(truth * classes + said, minlength=classes**2).view(classes, classes).double()
+
+    def breakdown(self, counts: Tensor) -> Breakdown:
+        square = len(counts) == self.outputs
+        right, seen = (counts.diagonal(), counts.sum(1)) if square else counts.unbind()
+        return Breakdown(
+            tuple(
+                one / all_ if all_ else None
+                for one, all_ in zip(right.tolist(), seen.tolist(), strict=True)
+            ),
+            tuple(map(int, seen.tolist())),
+            tuple(tuple(map(int, row)) for row in counts.tolist()) if square else None,
+        )
 
 
 def regressed(targets: Tensor, classes: int | None = None) -> Tensor:

@@ -210,8 +210,8 @@ def test_every_truncation_of_the_json_is_refused(saved: Path) -> None:
 
 
 def test_a_version_of_the_future(saved: Path) -> None:
-    rewrite(saved, lambda facts: facts.update(version=2))
-    with pytest.raises(FileFormatError, match="has version 2, pydistill here reads 1: upgrade it"):
+    rewrite(saved, lambda facts: facts.update(version=3))
+    with pytest.raises(FileFormatError, match="has version 3, pydistill here reads 1 and 2: upgrade it"):
         DistilledData.load(saved)
 
 
@@ -272,8 +272,8 @@ def test_a_pickle_in_place_of_tensors_is_never_executed(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("images"), r"expected tensors images and targets, found \['targets'\]"),
-        (lambda t: t.update(more=torch.zeros(1)), "expected tensors images and targets"),
+        (lambda t: t.pop("images"), r"expected tensors images, targets, found \['targets'\]"),
+        (lambda t: t.update(more=torch.zeros(1)), "expected tensors images, targets"),
         (
             lambda t: t.update(images=t["images"][:4].contiguous()),
             r"expected images of shape \[6, 3, 4, 5\]",
