@@ -33,6 +33,12 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), help="to train in, instead of the protocol's"
     )
+    parser.add_argument(
+        "--labels",
+        choices=("both", "classes", "stored"),
+        help="which labels networks are trained with: each image's class, the set's own, or one beside the "
+        "other, instead of the protocol's",
+    )
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="what to score on")
     parser.add_argument("--seed", type=int, default=0, help="seed of the evaluation (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
@@ -52,6 +58,7 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         "repeats": options.repeats,
         "epochs": options.epochs,
         "precision": options.precision,
+        "labels": options.labels,
         "split": options.split,
         "seed": options.seed,
     }

@@ -22,7 +22,6 @@ from pydistill.distribution.discrepancies import Term
 from pydistill.distribution.discrepancies.base import as_sets
 from pydistill.initial import initial
 from pydistill.layers import Layer, parse_layers
-from pydistill.machine import AUTO, PRECISIONS, resolve_precision
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.networks import Lesson, Networks, parse_networks
 from pydistill.problem import Problem
@@ -71,9 +70,7 @@ class DistributionMatching(Method):
         choices=("real", "kmeans", "noise"),
     )
     real_precision: str = option(
-        "float32",
-        "number format of the real branch; auto: bfloat16 where the device multiplies it natively",
-        choices=(AUTO, *PRECISIONS),
+        "float32", "number format of the real branch", choices=("float32", "bfloat16")
     )
 
     @abstractmethod
@@ -137,7 +134,7 @@ class DistributionMatching(Method):
             size=problem.data.shape[1:],
         )
         draw = self._real_batch(problem, state, network, turn)
-        dtype = getattr(torch, resolve_precision(self.real_precision, problem.device))
+        dtype = getattr(torch, self.real_precision)
         eyes = network  # a copy where rounded: the synthetic branch keeps its float32 weights
         if dtype != torch.float32:
             eyes = copy.deepcopy(network).to(dtype)

@@ -11,6 +11,7 @@ from pydistill import nets
 from pydistill.data.real import RealData, Split
 from pydistill.data.recipe import StoredTraining
 from pydistill.evaluate.samples import Samples
+from pydistill.evaluate.scoring import Scored, Tally
 from pydistill.inner import Course
 from pydistill.kernels import Kernel
 from pydistill.modes import plain_modes
@@ -53,12 +54,12 @@ class Regressed:
     """A kernel ridge regression.
 
     Attributes:
-        value: The task's metric on the split.
+        scored: Its answers on the split.
         loss: Half the mean squared error on its own training rows.
         seconds: Wall time of solving.
     """
 
-    value: float
+    scored: Scored
     loss: float
     seconds: float
 
@@ -93,12 +94,10 @@ def regress(
         outputs = machine.regression_.outputs(machine.regression_.rows)
         fitted.append(machine)
         solved.append((float((outputs - values).square().sum(1).mean() / 2), seconds))
-    totals: list[list[Tensor]] = [[] for _ in sets]
+    tallies = [Tally(data.task) for _ in sets]
     for part in chunks(len(split), _ROWS):
         rows = kernel.rows(data.inputs(split, part, device))
         targets = split.targets[part].to(device)
-        for total, machine in zip(totals, fitted, strict=True):
-            outputs = machine.regression_.outputs(rows)
-            total.append(data.task.score(outputs, targets).cpu())
-    found = [data.task.value(torch.stack(total).sum(0)) for total in totals]
-    return [Regressed(value, *facts) for value, facts in zip(found, solved, strict=True)]
+        for tally, machine in zip(tallies, fitted, strict=True):
+            tally.add(machine.regression_.outputs(rows), targets)
+    return [Regressed(tally.done(), *facts) for tally, facts in zip(tallies, solved, strict=True)]

@@ -7,7 +7,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from pydistill.evaluate.report import Report, Run, Source, TrainingSet
+from pydistill.evaluate.facts import Regime, Run, Source, TrainingSet
+from pydistill.evaluate.report import REGIME_NAMES, Report
 
 _LABELS: Mapping[Source, str] = {
     "distilled": "distilled images",
@@ -52,12 +53,17 @@ def _header(report: Report, title: str) -> str:
 
 
 def _architecture(report: Report, architecture: str) -> str:
-    sources = report.sources(architecture)
+    parts = [_regime(report, architecture, regime) for regime in report.regimes(architecture)]
+    return f"<section>\n<h2>{escape(architecture)}</h2>\n{chr(10).join(parts)}\n</section>"
+
+
+def _regime(report: Report, architecture: str, regime: Regime) -> str:
+    """Networks of one architecture trained with one kind of labels: a table and a drawing."""
     head = ("trained on", "images", "size", report.metric, "networks", "training, a network")
     rows = []
-    for source in sources:
-        found, facts = report.summary(architecture, source), report.sets[source]
-        chosen = [run for run in report.runs if (run.architecture, run.source) == (architecture, source)]
+    for source in report.sources(architecture, regime):
+        found, facts = report.summary(architecture, source, regime), report.facts(source, regime)
+        chosen = report.runs_of(architecture, source, regime)
         draws = len({run.draw for run in chosen})
         count = f"{found.n} on {draws} draws" if draws > 1 else str(found.n)
         spread = "" if math.isnan(found.std) else f" <small>± {100 * found.std:.1f}</small>"
@@ -67,10 +73,11 @@ def _architecture(report: Report, architecture: str) -> str:
             f"<td>{_size(facts.nbytes)}</td><td><strong>{100 * found.mean:.1f} %</strong>{spread}</td>"
             f"<td>{count}</td><td>{seconds:.1f} s</td></tr>"
         )
-    gain, shortfall = report.gain(architecture), report.shortfall(architecture)
+    gain, shortfall = report.gain(architecture, regime), report.shortfall(architecture, regime)
     for name, found_gap in (("distilled less random", gain), ("distilled less all", shortfall)):
         if found_gap is not None:
-            unclear = "" if found_gap.resolved else ' <span class="unresolved">not resolved</span>'
+            doubt = found_gap.doubt
+            unclear = "" if doubt is None else f' <span class="unresolved">{escape(doubt)}</span>'
             rows.append(
                 f'<tr class="gap"><th scope="row">{name}</th><td></td><td></td>'
                 f"<td><strong>{100 * found_gap.mean:+.1f}</strong> points{unclear}</td>"
@@ -80,9 +87,17 @@ def _architecture(report: Report, architecture: str) -> str:
     titles = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     table = f"<table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody>\n</table>"
     return (
-        f'<section>\n<h2>{escape(architecture)}</h2>\n<div class="scroll">{table}</div>\n'
-        f"{_plot(report, architecture)}\n</section>"
+        f'{_labels(report, regime)}<div class="scroll">{table}</div>\n{_plot(report, architecture, regime)}'
     )
+
+
+def _labels(report: Report, regime: Regime) -> str:
+    """Which labels a table is of, where there are several kinds."""
+    own = report.sets[regime].get("distilled")
+    if "stored" not in report.sets or own is None:
+        return ""
+    told = f"{REGIME_NAMES[regime]}: {own.targets}, {own.loss}"
+    return f"<h3>{escape(told)}</h3>\n"
 
 
 def _count(facts: TrainingSet) -> str:
@@ -90,10 +105,10 @@ def _count(facts: TrainingSet) -> str:
     return f"{facts.stored:,}{views}"
 
 
-def _plot(report: Report, architecture: str) -> str:
+def _plot(report: Report, architecture: str, regime: Regime) -> str:
     """Every run as a dot, a line a source, the mean as a bar."""
-    sources = report.sources(architecture)
-    table = {source: report.values(architecture, source) for source in sources}
+    sources = report.sources(architecture, regime)
+    table = {source: report.values(architecture, source, regime) for source in sources}
     values = [100 * value for draws in table.values() for draw in draws for value in draw]
     low, high, step = _axis(min(values), max(values))
     scale = (_WIDTH - _LEFT - _RIGHT) / (high - low)
@@ -107,7 +122,7 @@ def _plot(report: Report, architecture: str) -> str:
     marks.append(f'<text class="tick" x="{middle:.1f}" y="{bottom + 36}">{caption}</text>')
     for line, source in enumerate(sources):
         y = _TOP + _LINE * (line + 0.5)
-        mean = _LEFT + scale * (100 * report.summary(architecture, source).mean - low)
+        mean = _LEFT + scale * (100 * report.summary(architecture, source, regime).mean - low)
         ends = f'x1="{mean:.1f}" x2="{mean:.1f}" y1="{y - 15:.1f}" y2="{y + 15:.1f}"'
         marks.append(f'<text class="name" x="{_LEFT - 12}" y="{y + 4:.1f}">{_LABELS[source]}</text>')
         marks.append(f'<line class="mean {source}" {ends}/>')
@@ -141,7 +156,7 @@ def _axis(low: float, high: float) -> tuple[float, float, float]:
 
 def _pictures(report: Report) -> str:
     figures = []
-    factor = report.sets["distilled"].factor
+    factor = report.facts("distilled").factor
     told = "a row a class" if factor == 1 else f"a row a class, {factor} x {factor} views in each image"
     for source, label in (("distilled", "The distilled set"), ("random", "A random selection")):
         if source in report.pictures:
@@ -169,9 +184,10 @@ def _measured(report: Report) -> Iterable[tuple[str, Any]]:
     optimiser = f"{protocol['optimiser']}, learning rate {protocol['learning_rate']:g}"
     momentum = f", momentum {protocol['momentum']:g}" if protocol["optimiser"] == "sgd" else ""
     yield "optimiser", f"{optimiser}{momentum}, weight decay {protocol['weight_decay']:g}"
-    own = report.sets["distilled"].learning_rate
-    if own != protocol["learning_rate"]:
-        yield "learning rate on distilled", f"{own:g} (learned)"
+    for regime, sources in report.sets.items():
+        own = sources["distilled"].learning_rate if "distilled" in sources else protocol["learning_rate"]
+        if own != protocol["learning_rate"]:
+            yield f"learning rate on distilled, {REGIME_NAMES[regime]}", f"{own:g} (learned)"
     yield "schedule", protocol["schedule"]
     yield "precision", protocol.get("precision", "float32")
     yield "augmentation", report.augment
@@ -204,11 +220,13 @@ def _facts(title: str, facts: Iterable[tuple[str, Any]]) -> str:
 
 def _every_run(runs: Sequence[Run], metric: str) -> str:
     rows = "\n".join(
-        f"<tr><td>{escape(run.architecture)}</td><td>{escape(run.source)}</td><td>{run.draw}</td><td>{run.seed}</td>"
+        f"<tr><td>{escape(run.architecture)}</td><td>{REGIME_NAMES[run.regime]}</td>"
+        f"<td>{escape(run.source)}</td>"
+        f"<td>{run.draw}</td><td>{run.seed}</td>"
         f"<td>{100 * run.value:.2f} %</td><td>{run.loss:.4f}</td><td>{run.seconds:.1f} s</td></tr>"
         for run in runs
     )
-    head = ("network", "trained on", "draw", "seed", metric, "last loss", "training")
+    head = ("network", "labels", "trained on", "draw", "seed", metric, "last loss", "training")
     titles = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     return (
         f"<section>\n<details><summary>Every network ({len(runs)})</summary>\n"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydistill.data.recipe import TRAINED
+from pydistill.evaluate.train import PRECISIONS
 from pydistill.kernels import parse_kernel
-from pydistill.machine import AUTO, PRECISIONS
 from pydistill.optim import Adam, Optimiser, Sgd
 from pydistill.schedules import SCHEDULES
 
@@ -20,6 +20,8 @@ STORED = "stored"
 
 _OPTIMISERS = ("sgd", "adam", "adamw")
 _SPLITS = ("test", "validation")
+LABELS = ("both", "classes", "stored")
+"""Values of :attr:`Protocol.labels`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +39,21 @@ class Protocol:
             many steps.
         batch_size: Images a step; a smaller set is taken whole.
         optimiser: ``sgd``, ``adam`` or ``adamw``.
-        learning_rate: The first rate; a rate that the distilled set has learned replaces it there.
+        learning_rate: The first rate; a rate that the distilled set has learned replaces it there, with the
+            labels that it was learned with.
         momentum: Of ``sgd``.
         weight_decay: L2 penalty (decoupled for ``adamw``).
         schedule: ``step`` (a tenth from half-way on), ``cosine`` (ends at 0) or ``constant``.
         precision: ``float32``, or ``bfloat16`` for training under autocast; scores are taken in float32.
-            ``auto``: bfloat16 where the device multiplies it natively, else float32; a report names which.
         augment: ``stored`` (the distilled set's own, for every set), ``none``, or a description.
         split: What is scored: ``test``, or ``validation`` for choices that must not see test data.
         random_draws: Random selections of the same stored images a class, packed alike; 0 for none.
         random_repeats: Networks trained from scratch on each of them. One is best: at equal cost, more
             draws say more about random selection than more networks a draw.
         whole: Whether to train on the whole training data as well.
+        labels: Which labels sets are trained with: ``classes`` (each image's class, under the task's own
+            loss), ``stored`` (the set's own targets, loss and views) or ``both``, side by side. Of a set
+            whose own targets are classes all three are the same.
         seed: Every draw derives from it.
 
     Raises:
@@ -72,6 +77,7 @@ class Protocol:
     random_draws: int = 5
     random_repeats: int = 1
     whole: bool = True
+    labels: str = "both"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,7 +103,8 @@ class Protocol:
         _number("weight_decay", self.weight_decay, above=False)
         _choice("optimiser", self.optimiser, _OPTIMISERS)
         _choice("schedule", self.schedule, tuple(SCHEDULES))
-        _choice("precision", self.precision, (AUTO, *PRECISIONS))
+        _choice("precision", self.precision, PRECISIONS)
+        _choice("labels", self.labels, LABELS)
         _choice("split", self.split, _SPLITS)
         _make_optimiser(self)
 

@@ -4,7 +4,6 @@ import dataclasses
 import io
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,30 +12,26 @@ from torch import Tensor
 
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
-from pydistill.data.formation import Packed, pack
+from pydistill.data.formation import Packed
 from pydistill.data.real import RealData
-from pydistill.data.recipe import TRAINED, Recipe
+from pydistill.data.recipe import TRAINED
 from pydistill.evaluate.as_learned import regress, train_as_learned
+from pydistill.evaluate.candidates import Candidate, gather
+from pydistill.evaluate.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
 from pydistill.evaluate.machine import Meter, describe
+from pydistill.evaluate.notes import notes_on
 from pydistill.evaluate.protocol import STORED, Protocol, changed, named
-from pydistill.evaluate.report import Report, Run, Source, TrainingSet
-from pydistill.evaluate.samples import Samples, SplitSamples, TensorSamples
-from pydistill.evaluate.scoring import score
-from pydistill.evaluate.train import Execution, Lesson, Moment, Trained, Training, train
+from pydistill.evaluate.report import Report
+from pydistill.evaluate.scoring import Scored, assess
+from pydistill.evaluate.train import Execution, Lesson, Moment, Training, train
 from pydistill.events import Event, Progress
 from pydistill.kernels import Features, Kernel, layered, parse_kernel
-from pydistill.machine import resolve_precision, slow_precision, tell
 from pydistill.pictures import grid
 from pydistill.problem import resolve_device
-from pydistill.tasks.classification import regressed
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10
 _EVENTS_A_NETWORK = 20
-OWN_TRAINING = "own training, "
-REGRESSION = "kernel ridge, "
-"""What names begin with where a network's description would stand: the training that the set was learned
-through, and kernel machines."""
 
 
 def evaluate(
@@ -79,27 +74,23 @@ def evaluate(
     _require_match(distilled, data, allow_other_data)
     data = dataclasses.replace(data, preprocess=distilled.preprocess)
     where = resolve_device(device)
-    protocol = changed(protocol, precision=resolve_precision(protocol.precision, where))
-    if protocol.architectures:
-        tell(on_event, slow_precision(protocol.precision, where))
     if not (protocol.architectures or protocol.kernels or distilled.recipe.usable_alone):
         raise ValueError("nothing to score: no network, no kernel, and the set was not learned for one")
     with Meter(where) as meter:
         bench = _Bench(distilled, data, protocol, where, execution, on_event)
-        sets = bench.sets()
         runs = [
             run
             for architecture in protocol.architectures
-            for candidates in _by_source(sets)
+            for candidates in bench.sets.groups()
             for run in bench.run(architecture, candidates)
         ]
-        runs += [*bench.own_trainings(sets), *bench.regressions(sets)]
+        runs += [*bench.own_trainings(), *bench.regressions()]
     return Report(
         data=data.name,
         task=data.task.name,
         metric=data.task.metric,
         runs=tuple(runs),
-        sets={each.source: each.facts for each in reversed(sets)},
+        sets=bench.sets.facts(),
         steps=bench.training.steps,
         augment=bench.augment,
         protocol=protocol.record(),
@@ -107,20 +98,11 @@ def evaluate(
         machine=describe(where),
         seconds=meter.seconds,
         peak_memory=meter.peak_memory,
-        notes=_notes(distilled, data, protocol, {each.source: each.facts for each in sets}),
-        pictures=_pictures(distilled, data, bench.random[:1]),
+        notes=notes_on(distilled, data, protocol, bench.sets.facts()),
+        class_names=data.task.class_names,
+        details=bench.detailed(),
+        pictures=_pictures(distilled, data, bench.sets.random[:1]),
     )
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A set to train on: what it is, and how many networks it gets."""
-
-    source: Source
-    draw: int
-    samples: Samples
-    repeats: int
-    facts: TrainingSet
 
 
 class _Bench:
@@ -147,54 +129,16 @@ class _Bench:
             schedule=protocol.schedule,
             precision=protocol.precision,
         )
-        groups = data.task.groups(data.train.targets)
         own = distilled.recipe.kernel
         self.kernels = {
             text: None if text == TRAINED else parse_kernel(text, distilled.teacher(device))
             for text in protocol.kernels or ((own,) if own else ())
         }
-        self.random = [
-            pack(
-                data,
-                groups.draw(
-                    distilled.provenance.ipc,
-                    seeds.generator(protocol.seed, "random", at),
-                    strict=False,
-                    packed=distilled.factor**2,
-                ),
-                distilled.factor,
-            )
-            for at in range(protocol.random_draws)
-        ]
+        self.sets = gather(distilled, data, protocol, self.augment, device)
+        self.details: dict[tuple[str, Source, Regime], list[Tensor]] = {}
 
-    def sets(self) -> list[_Candidate]:
-        """The distilled set, the random selections, the whole data."""
-        distilled, data, protocol = self.distilled, self.data, self.protocol
-        rate = protocol.learning_rate if distilled.learning_rate is None else distilled.learning_rate
-        soft = distilled.targets.is_floating_point()
-        nbytes = distilled.nbytes["total"] - distilled.nbytes["preprocess"]
-        samples = self._stored(distilled.images, distilled.targets)
-        facts = TrainingSet(len(samples), nbytes, rate, soft, distilled.factor)
-        found = [_Candidate("distilled", 0, samples, protocol.repeats, facts)]
-        for at, packed in enumerate(self.random):
-            samples = self._stored(packed.images, packed.targets)
-            nbytes = packed.images.nbytes + packed.targets.nbytes
-            facts = TrainingSet(len(samples), nbytes, protocol.learning_rate, factor=distilled.factor)
-            found.append(_Candidate("random", at, samples, protocol.random_repeats, facts))
-        if protocol.whole:
-            train = data.train
-            nbytes = train.images.nbytes + train.targets.nbytes
-            facts = TrainingSet(len(train), nbytes, protocol.learning_rate)
-            whole = SplitSamples(data, train, self.device)
-            found.append(_Candidate("whole", 0, whole, protocol.repeats, facts))
-        return found
-
-    def _stored(self, images: Tensor, targets: Tensor) -> TensorSamples:
-        """Views of stored images: the same for the distilled set and for random selection."""
-        return TensorSamples(images, targets, self.device, factor=self.distilled.factor)
-
-    def run(self, architecture: str, candidates: Sequence[_Candidate]) -> list[Run]:
-        """Train on sets of one source and score."""
+    def run(self, architecture: str, candidates: Sequence[Candidate]) -> list[Run]:
+        """Train on sets of one source and regime and score."""
         plan = [(each, repeat) for each in candidates for repeat in range(each.repeats)]
         lessons = [
             Lesson(
@@ -202,12 +146,12 @@ class _Bench:
                 seeds.derive(self.protocol.seed, "network", repeat),
                 self.augment,
                 each.facts.learning_rate,
-                loss=self.distilled.recipe.loss if each.source == "distilled" else "task",
-                views=self.distilled.recipe.views if each.source == "distilled" else None,
+                loss=each.loss,
+                views=each.views,
             )
             for each, repeat in plan
         ]
-        source = candidates[0].source
+        stage = _stage(candidates[0])
         trained = train(
             architecture,
             lessons,
@@ -215,48 +159,49 @@ class _Bench:
             self.training,
             device=self.device,
             execution=self.execution,
-            watch=self._watch(architecture, source, len(lessons)),
+            watch=self._watch(architecture, stage, len(lessons)),
         )
         network, runs = self._empty(architecture), []
         for done, ((each, repeat), result) in enumerate(zip(plan, trained, strict=True), 1):
-            value = self._score(network, result)
-            measured = (value, result.loss, result.seconds, result.execution)
-            runs.append(Run(architecture, source, each.draw, repeat, *measured))
-            self._tell(f"score {source}", done, len(plan), f"{architecture} {100 * value:.1f} %")
-            if TRAINED in self.kernels and source != "whole":
+            network.load_state_dict({**result.parameters, **result.buffers})
+            scored = assess(network, self.data, self.split, self.device)
+            measured = (result.loss, result.seconds, result.execution)
+            runs.append(self._run(architecture, each, repeat, scored, *measured))
+            self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * scored.value:.1f} %")
+            if TRAINED in self.kernels and each.source != "whole":
                 kernel = Features([layered(network.eval())])
                 runs += self._regressed(f"features of trained {architecture}", kernel, [each], repeat)
         return runs
 
-    def own_trainings(self, sets: Sequence[_Candidate]) -> list[Run]:
+    def own_trainings(self) -> list[Run]:
         """The training that the set was learned through, on it and on random selections."""
         training, runs = self.distilled.recipe.training, []
         if training is None:
             return []
         name = f"{OWN_TRAINING}{training.architecture}"
-        for each in (each for each in sets if each.source != "whole"):
-            kind = self.distilled.recipe.loss if each.source == "distilled" else "task"
+        for each in self.sets.own():
             for repeat in range(1 if training.repeats_exactly else each.repeats):
                 begun, seed = time.perf_counter(), seeds.derive(self.protocol.seed, "network", repeat)
                 network = self._empty(training.architecture, seeds.generator(seed, "initial weights"))
                 loss = train_as_learned(
-                    training, network, each.samples, partial(self.data.task.error, kind=kind), seed
+                    training, network, each.samples, partial(self.data.task.error, kind=each.loss), seed
                 )
                 seconds = time.perf_counter() - begun
-                value = score(network, self.data, self.split, self.device)
-                runs.append(Run(name, each.source, each.draw, repeat, value, loss, seconds, "loop"))
-                self._tell(f"score {each.source}", repeat + 1, each.repeats, f"{name} {100 * value:.1f} %")
+                scored = assess(network, self.data, self.split, self.device)
+                runs.append(self._run(name, each, repeat, scored, loss, seconds, "loop"))
+                told = f"{name} {100 * scored.value:.1f} %"
+                self._tell(f"score {_stage(each)}", repeat + 1, each.repeats, told)
         return runs
 
-    def regressions(self, sets: Sequence[_Candidate]) -> list[Run]:
+    def regressions(self) -> list[Run]:
         """Kernel ridge regression on the distilled set and on random selections; nothing in it is drawn."""
         runs = []
         for text, kernel in self.kernels.items():
             if kernel is not None:
-                runs += self._regressed(text, kernel, [each for each in sets if each.source != "whole"], 0)
+                runs += self._regressed(text, kernel, self.sets.own(), 0)
         return runs
 
-    def _regressed(self, text: str, kernel: Kernel, sets: Sequence[_Candidate], repeat: int) -> list[Run]:
+    def _regressed(self, text: str, kernel: Kernel, sets: Sequence[Candidate], repeat: int) -> list[Run]:
         """On several sets, with one kernel."""
         pairs = [(each.samples.batch(None)[0], self._values(each)) for each in sets]
         ridge, name = self.distilled.recipe.ridge, f"{REGRESSION}{text}"
@@ -264,27 +209,48 @@ class _Bench:
         for each, made in zip(
             sets, regress(kernel, ridge, pairs, self.data, self.split, self.device), strict=True
         ):
-            measured = (made.value, made.loss, made.seconds, "closed form")
-            runs.append(Run(name, each.source, each.draw, repeat, *measured))
-            self._tell(f"score {each.source}", len(runs), len(sets), f"{name} {100 * made.value:.1f} %")
+            measured = (made.loss, made.seconds, "closed form")
+            runs.append(self._run(name, each, repeat, made.scored, *measured))
+            told = f"{name} {100 * made.scored.value:.1f} %"
+            self._tell(f"score {_stage(each)}", len(runs), len(sets), told)
         return runs
 
-    def _values(self, candidate: _Candidate) -> Tensor:
+    def detailed(self) -> tuple[Detail, ...]:
+        """Answers class by class, of all networks of one architecture on one kind of set."""
+        found = []
+        for key, counts in self.details.items():
+            made = self.data.task.breakdown(torch.stack(counts).sum(0))
+            if made is not None:
+                found.append(Detail(*key, len(counts), made))
+        return tuple(found)
+
+    def _run(
+        self,
+        name: str,
+        each: Candidate,
+        repeat: int,
+        scored: Scored,
+        loss: float,
+        seconds: float,
+        execution: str,
+    ) -> Run:
+        """A run, its answers class by class added to those of its kind."""
+        regime = each.facts.regime
+        if scored.counts is not None:
+            self.details.setdefault((name, each.source, regime), []).append(scored.counts)
+        return Run(name, each.source, each.draw, repeat, scored.value, loss, seconds, execution, regime)
+
+    def _values(self, candidate: Candidate) -> Tensor:
         """What is regressed for a set's targets."""
-        if candidate.source == "distilled":
-            return self.distilled.regressed().to(self.device)
-        return regressed(candidate.samples.batch(None)[1], self.data.task.outputs)
+        targets = candidate.samples.batch(None)[1]
+        return targets if candidate.loss == "squared" else self.data.task.values(targets)
 
     def _empty(self, architecture: str, generator: torch.Generator | None = None) -> nets.Network:
         """A network for the data."""
         generator = generator or torch.Generator()
         return nets.build(architecture, self.data.shape, self.data.task.outputs, generator, self.device)
 
-    def _score(self, network: nets.Network, trained: Trained) -> float:
-        network.load_state_dict({**trained.parameters, **trained.buffers})
-        return score(network, self.data, self.split, self.device)
-
-    def _watch(self, architecture: str, source: str, networks: int) -> Callable[[Moment], None] | None:
+    def _watch(self, architecture: str, stage: str, networks: int) -> Callable[[Moment], None] | None:
         if self.on_event is None:
             return None
         finished, every = 0, max(1, self.training.steps // _EVENTS_A_NETWORK)
@@ -296,7 +262,7 @@ class _Bench:
                 done = finished * moment.steps + moment.step * count
                 loss = float(moment.losses.mean())
                 self._tell(
-                    f"train {source}", done, networks * moment.steps, f"{architecture} loss {loss:.3f}"
+                    f"train {stage}", done, networks * moment.steps, f"{architecture} loss {loss:.3f}"
                 )
             finished += count if last else 0
 
@@ -307,11 +273,9 @@ class _Bench:
             self.on_event(Progress(stage, done, total, detail))
 
 
-def _by_source(sets: Sequence[_Candidate]) -> list[list[_Candidate]]:
-    found: dict[str, list[_Candidate]] = {}
-    for each in sets:
-        found.setdefault(each.source, []).append(each)
-    return list(found.values())
+def _stage(candidate: Candidate) -> str:
+    """What progress calls a set."""
+    return candidate.source + (" as stored" if candidate.facts.regime == "stored" else "")
 
 
 def _require_match(distilled: DistilledData, data: RealData, allow_other_data: bool) -> None:
@@ -339,98 +303,12 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _notes(
-    distilled: DistilledData, data: RealData, protocol: Protocol, sets: dict[Source, TrainingSet]
-) -> tuple[str, ...]:
-    own, made = sets["distilled"], distilled.provenance
-    notes = [
-        "Every network was scored once, after its last step. No step, rate or network was chosen by score.",
-        "Every set was trained on for the same number of steps, with the same batch size, augmentation "
-        "and preprocessing. Whole data is often trained for longer elsewhere and then scores higher.",
-        "Intervals cover the networks' seeds and the random draws. They do not cover how another seed of "
-        "the distillation would have turned out.",
-    ]
-    if own.factor > 1:
-        notes.append(_formation(made.ipc, own.factor, "random" in sets))
-    if protocol.split == "validation":
-        notes.append("Scores are on the validation split, which was held out of the training images.")
-    if distilled.learning_rate is not None:
-        notes.append(
-            f"The distilled set was trained on at the learning rate it has learned, {own.learning_rate:g}; "
-            f"the other sets at {protocol.learning_rate:g}."
-        )
-    notes += _how_it_is_used(distilled.recipe)
-    if own.soft:
-        notes.append("The distilled set has soft targets, the other sets class labels.")
-    if "random" in sets and own.nbytes > sets["random"].nbytes:
-        notes.append(
-            f"The distilled set takes {own.nbytes:,} bytes, a random selection of as many images "
-            f"{sets['random'].nbytes:,}, both as float32 pixels with their targets."
-        )
-    wanted = made.ipc * own.factor**2
-    fewest = min(len(member) for member in data.task.groups(data.train.targets).members)
-    if "random" in sets and fewest < wanted:
-        notes.append(
-            f"A random selection takes {wanted} real images a class, but a class has only {fewest}: "
-            "it gives them all."
-        )
-    if "random" in sets and sets["random"].images != own.images:
-        notes.append(f"Networks saw {own.images} distilled images but {sets['random'].images} random ones.")
-    if made.fingerprint != data.fingerprint:
-        notes.append(f"The set was distilled from other data ({made.data}) than it was evaluated on.")
-    return (*notes, *data.notes)
-
-
-def _how_it_is_used(recipe: Recipe) -> list[str]:
-    """What the set was learned for, beside training by the protocol."""
-    notes, training = [], recipe.training
-    if training is not None:
-        rates = f"{training.rates[0]:.3g}"
-        if len(training.rates) > 1:
-            rates = f"{min(training.rates):.3g} to {max(training.rates):.3g}, one a step"
-        start = "fresh networks" if training.start is None else "initial weights that are kept with the set"
-        notes.append(
-            f"Rows that begin with '{OWN_TRAINING.strip(', ')}' train as the set was learned: "
-            f"{training.steps} steps of {training.optimiser} at a learning rate of {rates}, from {start}, "
-            "the same on random selections. All other rows train fresh networks by the protocol."
-        )
-    if recipe.kernel is not None:
-        notes.append(
-            f"Rows that begin with '{REGRESSION.strip(', ')}' solve a kernel ridge regression on the set "
-            "and on random selections: the kernel that the set was learned for is "
-            f"{recipe.kernel}, its ridge {recipe.ridge:g}."
-        )
-    if recipe.loss == "squared":
-        notes.append(
-            "Networks were trained on the distilled set's targets, which are values, by the squared error; "
-            "on class labels by the cross-entropy."
-        )
-    if recipe.views is not None:
-        notes.append(
-            "The distilled set was trained on in stored augmented views with targets of their own, "
-            f"{len(recipe.views.targets)} of each view in turn; the other sets in views drawn afresh."
-        )
-    return notes
-
-
-def _formation(ipc: int, factor: int, random: bool) -> str:
-    views = factor**2
-    packed = (
-        f" Random selection is packed too: {ipc * views} real images a class, shrunk by {factor}, packed "
-        f"{views} to a stored image, and trained on as views in the same way."
-    )
-    return (
-        f"Each of the {ipc} stored images a class was trained on as {views} views, its {factor} x {factor} "
-        f"patches enlarged: {ipc * views} views a class. An epoch is a pass over the views."
-        f"{packed if random else ''}"
-    )
-
-
 def _pictures(distilled: DistilledData, data: RealData, random: Sequence[Packed]) -> dict[str, bytes]:
     """Of what is stored."""
     names = data.task.class_names[:_SHOWN_CLASSES]
     pixels, classes = distilled.pixels(), distilled.classes
-    found = {"distilled": [(name, pixels[classes == at]) for at, name in enumerate(names)]}
+    rows = [(name, pixels[classes == at]) for at, name in enumerate(names)]
+    found = {"distilled": [(name, images) for name, images in rows if len(images)]}
     for packed in random:
         pixels = data.preprocess.invert(packed.images)
         found["random"] = [(name, pixels[packed.groups == at]) for at, name in enumerate(names)]

@@ -1,8 +1,10 @@
 """Means, spreads and intervals of what was measured a few times."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +40,25 @@ class Difference:
         low: Lower end of the interval.
         high: Upper end.
         resolved: Whether both sides have at least 3 values and the interval leaves out 0.
+        n: How many values the side with fewer of them has.
     """
 
     mean: float
     low: float
     high: float
     resolved: bool
+    n: int
+
+    @property
+    def doubt(self) -> str | None:
+        """Why nothing is decided, in words; None where it is resolved."""
+        if self.n < _FEWEST:
+            return f"too few networks to tell (n = {self.n})"
+        return None if self.resolved else "the interval includes zero"
+
+    def record(self) -> dict[str, Any]:
+        """Everything as JSON holds it."""
+        return {**dataclasses.asdict(self), "doubt": self.doubt}
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -77,9 +92,10 @@ def difference(
     source = np.random.default_rng(derive(seed, "bootstrap"))
     means = [_resampled_means(side, source) for side in sides]
     low, high = np.percentile(means[0] - means[1], [2.5, 97.5])
-    enough = all(side.size >= _FEWEST for side in sides)
+    fewest = min(side.size for side in sides)
     gap = float(sides[0].mean() - sides[1].mean())
-    return Difference(gap, float(low), float(high), bool(enough and (low > 0 or high < 0)))
+    resolved = bool(fewest >= _FEWEST and (low > 0 or high < 0))
+    return Difference(gap, float(low), float(high), resolved, fewest)
 
 
 def _table(values: Sequence[Sequence[float]], side: str) -> NDArray[np.float64]:

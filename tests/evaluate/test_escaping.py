@@ -14,7 +14,7 @@ from pydistill.evaluate.page import page
 from tests.evaluate.test_report import FULL, make
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\x1b[31m\u202e"
-KEPT = {"source", "optimiser", "schedule", "precision", "split", "architectures"}
+KEPT = {"source", "regime", "optimiser", "schedule", "precision", "split", "architectures"}
 """Names of fields whose text decides what a page shows; they are words of a fixed list."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pydistill.errors import FileFormatError, OutputError
 from pydistill.evaluate import Protocol, Report, evaluate
-from pydistill.evaluate.report import Run, TrainingSet
+from pydistill.evaluate.facts import Run, TrainingSet
 
 
 def make(values, **changes) -> Report:
@@ -32,7 +32,7 @@ def make(values, **changes) -> Report:
         "task": "classification",
         "metric": "accuracy",
         "runs": runs,
-        "sets": {source: sets[source] for source in values},
+        "sets": {"classes": {source: sets[source] for source in values}},
         "steps": 300,
         "augment": "none",
         "protocol": Protocol(architectures=("convnet",)).record(),
@@ -73,7 +73,9 @@ def test_words_say_what_is_resolved_and_what_is_not():
     assert report.verdict("convnet").endswith("89.1 % of what the whole data gives at equal steps")
     few = make({"distilled": [[0.82]], "random": [[0.7], [0.7], [0.7]]})
     assert "82.0 % (n = 1)" in few.headline()
-    assert few.verdict("convnet").startswith("against random +12.0 points, not resolved")
+    assert few.verdict("convnet").startswith(
+        "against random +12.0 points, too few networks to tell (n = 1) (95 %"
+    )
     worse = make({"distilled": [[0.6, 0.6, 0.6]], "random": [[0.7], [0.7], [0.7]]})
     assert worse.verdict("convnet").startswith("10.0 points below random")
 
@@ -96,7 +98,7 @@ def packed_report(**changes) -> Report:
         "whole": TrainingSet(1437, 400_000, 0.01),
     }
     made = make(FULL).provenance | {"ipc": 2, "config": {"factor": 2}}
-    return make(FULL, sets=sets, provenance=made, **changes)
+    return make(FULL, sets={"classes": sets}, provenance=made, **changes)
 
 
 def test_packed_sets_say_stored_images_and_views():
@@ -115,16 +117,23 @@ def test_packed_sets_say_stored_images_and_views():
     assert lines[-2] == (
         "factor 2: 2 stored images a class, trained on as 8 views; random selection is packed the same way"
     )
-    alone = make({"distilled": [[0.5]]}, sets={"distilled": TrainingSet(40, 1, 0.1, factor=2)})
+    alone = make({"distilled": [[0.5]]}, sets={"classes": {"distilled": TrainingSet(40, 1, 0.1, factor=2)}})
     assert alone.text().splitlines()[-2] == "factor 2: 1 stored images a class, trained on as 4 views"
 
 
 def test_json_of_packed_sets_says_the_factor_and_comes_back_equal():
     record = json.loads(json.dumps(packed_report().to_json()))
     assert record["formation"] == {"factor": 2, "stored_images_a_class": 2, "views_a_class": 8}
-    assert [record["sets"][source]["factor"] for source in ("distilled", "random", "whole")] == [2, 2, 1]
+    assert [record["sets"]["classes"][source]["factor"] for source in ("distilled", "random", "whole")] == [
+        2,
+        2,
+        1,
+    ]
     assert Report.from_json(record) == packed_report()
-    del record["formation"], record["sets"]["whole"]["factor"]  # as written before there were factors
+    del (
+        record["formation"],
+        record["sets"]["classes"]["whole"]["factor"],
+    )  # as written before there were factors
     assert Report.from_json(record) == packed_report()
     plain = make(FULL).to_json()["formation"]
     assert plain == {"factor": 1, "stored_images_a_class": 1, "views_a_class": 1}
@@ -177,10 +186,10 @@ def test_unknown_runs_are_refused_with_those_there_are():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda record: record.update(format=99), "format 99, this version reads 1"),
-        (lambda record: record.pop("runs"), "not a report of format 1: KeyError"),
-        (lambda record: record["runs"][0].pop("value"), "not a report of format 1: TypeError"),
-        (lambda record: record.update(sets=[]), "not a report of format 1: TypeError"),
+        (lambda record: record.update(format=99), "format 99, this version reads 1 and 2"),
+        (lambda record: record.pop("runs"), "not a report of format 2: KeyError"),
+        (lambda record: record["runs"][0].pop("value"), "not a report of format 2: TypeError"),
+        (lambda record: record.update(sets=[]), "not a report of format 2: TypeError"),
     ],
 )
 def test_altered_records_are_refused(change, words):

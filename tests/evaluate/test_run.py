@@ -47,8 +47,8 @@ def test_every_set_gets_its_networks(report):
     ]
     assert report.steps == 4
     assert all(0 <= run.value <= 1 for run in report.runs)
-    assert report.sets["distilled"].images == report.sets["random"].images == 6
-    assert report.sets["distilled"].nbytes == report.sets["random"].nbytes == 6 * (64 * 4 + 8)
+    assert report.facts("distilled").images == report.facts("random").images == 6
+    assert report.facts("distilled").nbytes == report.facts("random").nbytes == 6 * (64 * 4 + 8)
     assert (report.metric, report.task, report.data) == ("accuracy", "classification", "tiny")
 
 
@@ -80,7 +80,8 @@ def test_equal_sets_score_equal(tiny, short, distilled, packed, factor):
     label = found.architectures[0]
     assert found.values(label, "distilled")[0] == found.values(label, "random")[0]
     losses = {
-        source: [r.loss for r in found.runs if (r.source, r.draw) == (source, 0)] for source in found.sets
+        source: [r.loss for r in found.runs if (r.source, r.draw) == (source, 0)]
+        for source in found.sets["classes"]
     }
     assert losses["distilled"] == losses["random"] != losses["whole"]
 
@@ -91,7 +92,7 @@ def packed_report(packed, tiny, short):
 
 
 def test_random_selection_is_packed_as_the_distilled_set_is(packed_report, packed):
-    sets = packed_report.sets
+    sets = packed_report.sets["classes"]
     for source in ("distilled", "random"):
         facts = sets[source]
         assert (facts.factor, facts.images, facts.stored) == (2, 24, 6)
@@ -142,11 +143,11 @@ def test_classes_too_small_to_pack_from_give_all_they_have(packed, tiny, short):
     few = torch.cat([member[:7] for member in tiny.task.groups(tiny.train.targets).members])
     small = dataclasses.replace(tiny, train=tiny.train.take(few))
     found = evaluate(packed, small, short)
-    assert found.sets["random"].stored == 6
+    assert found.facts("random").stored == 6
     assert any("takes 8 real images a class, but a class has only 7" in note for note in found.notes)
     fewer = torch.cat([member[:3] for member in tiny.task.groups(tiny.train.targets).members])
     found = evaluate(packed, dataclasses.replace(tiny, train=tiny.train.take(fewer)), short)
-    assert found.sets["random"].stored == 3
+    assert found.facts("random").stored == 3
     assert "Networks saw 24 distilled images but 12 random ones." in found.notes
 
 
@@ -192,8 +193,8 @@ def test_validation_split_is_scored_without_a_look_at_test_data(distilled, tiny,
 
 def test_learned_rate_is_used_for_the_distilled_set_alone_and_told(report, distilled, tiny, short):
     found = evaluate(altered(distilled, learning_rate=0.2), tiny, short)
-    assert found.sets["distilled"].learning_rate == 0.2
-    assert found.sets["random"].learning_rate == found.sets["whole"].learning_rate == 0.05
+    assert found.facts("distilled").learning_rate == 0.2
+    assert found.facts("random").learning_rate == found.facts("whole").learning_rate == 0.05
     assert any(
         "the learning rate it has learned, 0.2; the other sets at 0.05" in note for note in found.notes
     )
@@ -205,13 +206,15 @@ def test_learned_rate_is_used_for_the_distilled_set_alone_and_told(report, disti
 def test_soft_targets_are_trained_on_counted_and_told(report, distilled, tiny, short):
     certain = F.one_hot(distilled.targets, 3).float()
     found = evaluate(altered(distilled, targets=certain), tiny, short)
-    for one, other in zip(found.runs[:2], report.runs[:2], strict=True):
+    stored = [run for run in found.runs if run.regime == "stored"]
+    for one, other in zip(stored, report.runs[:2], strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
-    assert found.sets["distilled"].soft
-    assert found.sets["distilled"].nbytes == 6 * (64 * 4 + 3 * 4)
-    assert any("soft targets" in note for note in found.notes)
+    assert found.facts("distilled", "stored").soft
+    assert found.facts("distilled", "stored").nbytes == 6 * (64 * 4 + 3 * 4)
+    assert any("its own targets, which are probabilities of classes" in note for note in found.notes)
     assert any(
-        "takes 1,608 bytes, a random selection of as many images 1,584" in note for note in found.notes
+        "takes 1,608 bytes as stored, a random selection of as many images 1,584" in note
+        for note in found.notes
     )
 
 

@@ -18,7 +18,7 @@ def test_summary_of_one_value_has_no_spread():
 
 def test_equal_values_leave_no_doubt():
     found = difference([[0.5, 0.5, 0.5]], [[0.25, 0.25], [0.25, 0.25]])
-    assert found == Difference(0.25, 0.25, 0.25, True)
+    assert found == Difference(0.25, 0.25, 0.25, True, 3)
 
 
 def test_difference_is_resolved_only_where_the_interval_leaves_out_zero():
