@@ -18,6 +18,7 @@ import torch
 from pydistill import ops
 from pydistill.evaluate.machine import Meter, describe
 from pydistill.files import write_text
+from pydistill.machine import resolve_precision
 
 ROOT = Path(__file__).resolve().parents[1]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -29,6 +30,7 @@ __all__ = [
     "interleave",
     "median",
     "peak_growth",
+    "precision",
     "run_fresh",
     "threads",
     "wait",
@@ -47,6 +49,11 @@ def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
             if at:
                 seconds[name].append(time.perf_counter() - begun)
     return seconds
+
+
+def precision(text: str) -> str:
+    """A precision as an argument: ``auto`` is what the device multiplies natively."""
+    return resolve_precision(text, DEVICE)
 
 
 def wait() -> None:

@@ -10,6 +10,7 @@ import torch
 from pydistill import ops
 from pydistill._version import __version__
 from pydistill.data import DistilledData
+from pydistill.machine import describe_cpu
 
 
 def installation() -> dict[str, Any]:
@@ -20,6 +21,7 @@ def installation() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": describe_cpu(),
         "threads": torch.get_num_threads(),
         "cuda devices": [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())],
         "extension": dataclasses.asdict(ops.status()),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,12 +18,21 @@ from pydistill.clamp import clamp_state
 from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.real import RealData
 from pydistill.errors import DivergenceError
-from pydistill.events import Event, Saved, Snapshot, Started, Step
+from pydistill.events import Event, Notice, Saved, Snapshot, Started, Step
 from pydistill.history import History
 from pydistill.identity import data_identity, preprocess_values
-from pydistill.method import Method, State, Synthetic, check_options, make_method
+from pydistill.machine import tell
+from pydistill.method import (
+    Method,
+    State,
+    Synthetic,
+    check_options,
+    make_method,
+    notices,
+    settled,
+)
 from pydistill.problem import Problem, make_problem
-from pydistill.run_folder import RESULT, left_as_found, prepare, read_run, write_run
+from pydistill.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, read_run, write_run
 
 
 def distill(
@@ -103,6 +112,8 @@ def distill(
         for event in run:
             if on_event is not None:
                 on_event(event)
+            elif isinstance(event, Notice):
+                tell(None, event.text)
     if not isinstance(event, Snapshot):
         raise AssertionError("a run ends with a snapshot")
     return event.distilled
@@ -126,15 +137,18 @@ def distillation(
         raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
     with left_as_found(folder):
         path = None if folder is None else prepare(folder, resume=resume, overwrite=overwrite)
+        earlier = _earlier(folder, problem.device) if folder is not None and resume else None
+        method = settled(method, problem.device, earlier and earlier.checkpoint.identity.get("options"))
         identity = _identity(problem, method)
-        if folder is not None and resume and path is not None and not path.exists():
-            finished = _finished(folder, identity)
-            if finished is not None:
-                yield Snapshot(method.steps, finished)
+        if earlier is not None:
+            earlier.checkpoint.require(identity, earlier.path)
+            if earlier.distilled is not None:
+                yield Snapshot(method.steps, earlier.distilled)
                 return
-        if path is not None and resume and path.exists():
-            checkpoint = Checkpoint.load(path, problem.device)
-            checkpoint.require(identity, path)
+        for text in notices(method, problem.device):
+            yield Notice(text)
+        if earlier is not None:
+            checkpoint = earlier.checkpoint
         else:
             checkpoint = Checkpoint(identity, 0, 0.0, _within(problem, method.start(problem)))
         keeper = _Keeper(folder, path, checkpoint, method.steps, preset)
@@ -214,13 +228,23 @@ def _identity(problem: Problem, method: Method) -> dict[str, Any]:
     }
 
 
-def _finished(folder: Path, identity: dict[str, Any]) -> DistilledData | None:
-    """The set of a run that has ended in ``folder``, None where none has.
+class _Earlier(NamedTuple):
+    """A run that is taken up: where it stands, and the set if it has ended."""
+
+    checkpoint: Checkpoint
+    path: Path
+    distilled: DistilledData | None = None
+
+
+def _earlier(folder: Path, device: torch.device) -> _Earlier | None:
+    """The run in ``folder``, None where there is none.
 
     Raises:
-        CheckpointError: It is of another run; every difference is named.
         FileFormatError: It is damaged.
     """
+    path = folder / CHECKPOINT
+    if path.exists():
+        return _Earlier(Checkpoint.load(path, device), path)
     if not (folder / RESULT).exists():
         return None
     found = DistilledData.load(folder)
@@ -239,8 +263,7 @@ def _finished(folder: Path, identity: dict[str, Any]) -> DistilledData | None:
         there["clamp"] = True
     if "mirror" in recorded:
         there["mirror"] = recorded["mirror"]
-    Checkpoint(there, made.steps, made.seconds, {}).require(identity, folder)
-    return found
+    return _Earlier(Checkpoint(there, made.steps, made.seconds, {}), folder, found)
 
 
 def collect(

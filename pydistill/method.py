@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin
 
+import torch
 from torch import Tensor
 
 from pydistill.catalogue import FAMILIES
 from pydistill.data.recipe import Recipe
 from pydistill.errors import did_you_mean
+from pydistill.machine import AUTO, PRECISIONS, resolve_precision, slow_precision
 from pydistill.problem import Problem
 
 State: TypeAlias = dict[str, Any]
@@ -160,6 +162,32 @@ def check_options(method: Method) -> None:
             raise ValueError(f"{method.name}: {f.name} must be above {above}, got {value!r}")
         if choices is not None and value not in choices:
             raise ValueError(f"{method.name}: {f.name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def settled(method: Method, device: torch.device, earlier: Mapping[str, Any] | None = None) -> Method:
+    """``method`` with precisions instead of ``auto``: what is recorded is what was computed in.
+
+    Args:
+        method: As it was asked for.
+        device: Whose native precision is taken.
+        earlier: Options of the run that is taken up: it goes on in the precision that it began in.
+    """
+    chosen = {
+        f.name: (earlier or {}).get(f.name, resolve_precision(AUTO, device))
+        for f in dataclasses.fields(method)
+        if f.metadata.get("choices") == (AUTO, *PRECISIONS) and getattr(method, f.name) == AUTO
+    }
+    return dataclasses.replace(method, **chosen) if chosen else method
+
+
+def notices(method: Method, device: torch.device) -> list[str]:
+    """What there is to say of a method's options before it starts: precisions that are emulated."""
+    told = (
+        slow_precision(getattr(method, f.name), device)
+        for f in dataclasses.fields(method)
+        if f.metadata.get("choices") == (AUTO, *PRECISIONS)
+    )
+    return [text for text in told if text is not None]
 
 
 _registry: dict[str, type[Method]] = {}

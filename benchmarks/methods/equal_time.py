@@ -51,8 +51,8 @@ from pydistill.data.distilled import DistilledData
 from pydistill.data.recipe import TRAINED, Recipe
 from pydistill.distill import collect, distill
 from pydistill.evaluate import Protocol, Report, evaluate, named
-from pydistill.evaluate.train import PRECISIONS
 from pydistill.files import write_text
+from pydistill.machine import PRECISIONS
 from pydistill.method import Method, make_method, methods
 from pydistill.nets import parse
 from pydistill.pictures import grid, write_picture
@@ -256,7 +256,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="networks trained on a set")
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="float32", help="networks are trained in"
+        "--precision",
+        type=measure.precision,
+        choices=PRECISIONS,
+        default="float32",
+        help="networks are trained in; auto: what this machine multiplies natively",
     )
     parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="minutes; then resume later")

@@ -29,7 +29,7 @@ from pydistill.data.distilled import DistilledData
 from pydistill.distill import collect, distill
 from pydistill.evaluate import evaluate, named
 from pydistill.evaluate.statistics import summarise
-from pydistill.evaluate.train import PRECISIONS
+from pydistill.machine import PRECISIONS
 from pydistill.nets import parse
 from pydistill.pictures import write_picture
 from pydistill.problem import make_problem
@@ -97,7 +97,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--repeats", type=int, default=3, help="networks trained on a set")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="float32", help="networks are trained in"
+        "--precision",
+        type=measure.precision,
+        choices=PRECISIONS,
+        default="float32",
+        help="networks are trained in; auto: what this machine multiplies natively",
     )
     given = parser.parse_args()
     console, data = Console(width=110), load_data(given.data)

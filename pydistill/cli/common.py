@@ -61,6 +61,8 @@ class Listener:
 
     def __call__(self, event: events.Event) -> None:
         match event:
+            case events.Notice(text):
+                say(self.bar.console, text)
             case events.Step(index, total, metrics):
                 note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
                 self._show("distil", index, total, note)

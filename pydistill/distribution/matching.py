@@ -22,6 +22,7 @@ from pydistill.distribution.discrepancies import Term
 from pydistill.distribution.discrepancies.base import as_sets
 from pydistill.initial import initial
 from pydistill.layers import Layer, parse_layers
+from pydistill.machine import AUTO, PRECISIONS, resolve_precision
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.networks import Lesson, Networks, parse_networks
 from pydistill.problem import Problem
@@ -70,7 +71,9 @@ class DistributionMatching(Method):
         choices=("real", "kmeans", "noise"),
     )
     real_precision: str = option(
-        "float32", "number format of the real branch", choices=("float32", "bfloat16")
+        "float32",
+        "number format of the real branch; auto: bfloat16 where the device multiplies it natively",
+        choices=(AUTO, *PRECISIONS),
     )
 
     @abstractmethod
@@ -134,7 +137,7 @@ class DistributionMatching(Method):
             size=problem.data.shape[1:],
         )
         draw = self._real_batch(problem, state, network, turn)
-        dtype = getattr(torch, self.real_precision)
+        dtype = getattr(torch, resolve_precision(self.real_precision, problem.device))
         eyes = network  # a copy where rounded: the synthetic branch keeps its float32 weights
         if dtype != torch.float32:
             eyes = copy.deepcopy(network).to(dtype)

@@ -10,14 +10,16 @@ from types import TracebackType
 import torch
 
 from pydistill._version import __version__
+from pydistill.machine import describe_cpu
 
 _STATUS = Path("/proc/self/status")
 
 
 def describe(device: torch.device) -> dict[str, str | int]:
-    """Processor, threads, device and versions, as JSON can hold them."""
+    """Processor with its level, threads, device and versions, as JSON can hold them."""
     found: dict[str, str | int] = {
         "processor": _processor(),
+        **describe_cpu(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "device": str(device),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydistill.data.recipe import TRAINED
-from pydistill.evaluate.train import PRECISIONS
 from pydistill.kernels import parse_kernel
+from pydistill.machine import AUTO, PRECISIONS
 from pydistill.optim import Adam, Optimiser, Sgd
 from pydistill.schedules import SCHEDULES
 
@@ -45,6 +45,7 @@ class Protocol:
         weight_decay: L2 penalty (decoupled for ``adamw``).
         schedule: ``step`` (a tenth from half-way on), ``cosine`` (ends at 0) or ``constant``.
         precision: ``float32``, or ``bfloat16`` for training under autocast; scores are taken in float32.
+            ``auto``: bfloat16 where the device multiplies it natively, else float32; a report names which.
         augment: ``stored`` (the distilled set's own, for every set), ``none``, or a description.
         split: What is scored: ``test``, or ``validation`` for choices that must not see test data.
         random_draws: Random selections of the same stored images a class, packed alike; 0 for none.
@@ -103,7 +104,7 @@ class Protocol:
         _number("weight_decay", self.weight_decay, above=False)
         _choice("optimiser", self.optimiser, _OPTIMISERS)
         _choice("schedule", self.schedule, tuple(SCHEDULES))
-        _choice("precision", self.precision, PRECISIONS)
+        _choice("precision", self.precision, (AUTO, *PRECISIONS))
         _choice("labels", self.labels, LABELS)
         _choice("split", self.split, _SPLITS)
         _make_optimiser(self)

@@ -26,6 +26,7 @@ from pydistill.evaluate.scoring import Scored, assess
 from pydistill.evaluate.train import Execution, Lesson, Moment, Training, train
 from pydistill.events import Event, Progress
 from pydistill.kernels import Features, Kernel, layered, parse_kernel
+from pydistill.machine import resolve_precision, slow_precision, tell
 from pydistill.pictures import grid
 from pydistill.problem import resolve_device
 
@@ -74,6 +75,9 @@ def evaluate(
     _require_match(distilled, data, allow_other_data)
     data = dataclasses.replace(data, preprocess=distilled.preprocess)
     where = resolve_device(device)
+    protocol = changed(protocol, precision=resolve_precision(protocol.precision, where))
+    if protocol.architectures:
+        tell(on_event, slow_precision(protocol.precision, where))
     if not (protocol.architectures or protocol.kernels or distilled.recipe.usable_alone):
         raise ValueError("nothing to score: no network, no kernel, and the set was not learned for one")
     with Meter(where) as meter:

@@ -22,13 +22,12 @@ from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import StoredViews
 from pydistill.errors import DivergenceError
 from pydistill.evaluate.samples import Samples
+from pydistill.machine import PRECISIONS
 from pydistill.optim import Optimiser, Rate, Sgd, Tensors
 from pydistill.schedules import SCHEDULES
 from pydistill.tasks import Task
 
 Execution = Literal["auto", "loop", "ensemble"]
-PRECISIONS = ("float32", "bfloat16")
-"""Values of :attr:`Training.precision`."""
 
 
 @dataclass(frozen=True)

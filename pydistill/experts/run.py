@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
 from pydistill.checkpoint import Checkpoint
 from pydistill.data.real import RealData
+from pydistill.distributed import World
 from pydistill.errors import OutputError, PydistillError
 from pydistill.events import Event, Progress
 from pydistill.experts.store import (
@@ -79,21 +79,18 @@ def train_experts(
         DivergenceError: A loss is not finite; what was written before stays.
     """
     training = training or ExpertTraining()
-    rank = int(os.environ.get("RANK", 0)) if rank is None else rank
-    ranks = int(os.environ.get("WORLD_SIZE", 1)) if ranks is None else ranks
-    for name, value in (("count", count), ("processes", processes), ("ranks", ranks)):
+    world = World.of(rank=rank, ranks=ranks)
+    for name, value in (("count", count), ("processes", processes)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= rank < ranks:
-        raise ValueError(f"rank must be from 0 to {ranks - 1}, got {rank}")
     if storage not in STORAGES:
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}; got {storage!r}")
-    folder, where = Path(folder), resolve_device(device)
+    folder, where = Path(folder), resolve_device(device, world)
     shared = identity(data, training, storage)
     Expert(data, training, 0, torch.device("cpu"))  # refuses what does not fit before anything is written
     _open(folder, data.name, shared)
     _require_room(folder, needed_bytes(data, training, count, storage) - _held(folder))
-    run, mine = _Run(data, folder, training, shared, where), list(range(rank, count, ranks))
+    run, mine = _Run(data, folder, training, shared, where), list(range(world.rank, count, world.ranks))
     if processes == 1:
         for event in _train(run, mine):
             if on_event is not None:
@@ -249,6 +246,8 @@ def _told(queue: Any) -> Iterator[tuple[int, Progress]]:
 
 def _work(worker: int, run: _Run, shares: list[list[int]], threads: int, queue: Any) -> None:
     torch.set_num_threads(threads)
+    if run.device == torch.device("cuda"):  # no number was asked for: GPUs are shared out
+        run = dataclasses.replace(run, device=torch.device("cuda", worker % torch.cuda.device_count()))
     try:
         for event in _train(run, shares[worker]):
             queue.put((worker, event))

@@ -75,7 +75,7 @@ def test_record_holds_every_setting_as_json_can():
         (ValueError, "momentum must be within", {"momentum": 1.0}),
         (ValueError, "optimiser must be one of sgd, adam, adamw; got 'lion'", {"optimiser": "lion"}),
         (ValueError, "schedule must be one of step, cosine, constant", {"schedule": "linear"}),
-        (ValueError, "precision must be one of float32, bfloat16; got 'half'", {"precision": "half"}),
+        (ValueError, "precision must be one of auto, float32, bfloat16; got 'half'", {"precision": "half"}),
         (ValueError, "split must be one of test, validation", {"split": "train"}),
     ],
 )
