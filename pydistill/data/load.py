@@ -10,12 +10,14 @@ from typing import Any, TypeAlias
 import torch
 from torch.utils.data import Dataset
 
+from pydistill.data.mirror import keeps_class_mirrored
 from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.real import RealData, Split, fingerprint
 from pydistill.data.sources import SOURCES, Options, Raw, Source
 from pydistill.data.sources.base import as_path
 from pydistill.data.sources.hub import ALIASES
 from pydistill.data.sources.pixels import check_pixels, fit
+from pydistill.data.understood import from_two_values, oddities, overview
 from pydistill.errors import DataError
 
 DataSource: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any] | Dataset[Any]
@@ -51,13 +53,15 @@ def load_data(
             files; an ``.npz`` file; arrays as a mapping or tuple; a map-style ``torch`` data set or a
             (train, test) pair; a loaded ``datasets`` object.
         validation: Fraction of the training images held out for choices, within (0, 1), stratified.
-            Not used where the source has a validation split beside a test split.
+            Not used where the source has a validation split beside a test split. (Alone, it is the test
+            split.)
         test: Fraction held out as test images where the source has none; the same images whatever
             ``seed``, and ``notes`` of the result say so.
         seed: Decides which images are held out for validation.
         preprocess: ``"standardise"`` or ``"zca"``, fitted on what is left for training.
-        mirror: Whether a mirrored image keeps its class. None: not for digits (by the name: "digits",
-            "svhn", "mnist" other than Fashion-MNIST), else yes.
+        mirror: Whether a mirrored image keeps its class. None: not where class names, the source's name or
+            folders, or images like MNIST's without class names speak of digits or letters; ``notes`` of the
+            result say why.
         name: What to call it; None: after the source.
         size: Height and width, or one number for both: images are scaled to cover it and centre-cropped.
         class_names: One name a class, where the source has none or only some occur.
@@ -90,41 +94,55 @@ def load_data(
         class_names=None if class_names is None else _distinct(class_names),
         cache=None if cache is None else Path(cache),
     )
-    raw = _check(_read(source, options))
-    notes = raw.notes
+    raw = _check(from_two_values(_one_rule(_read(source, options))))
+    origins, drawn = dict(raw.origins), []
     if raw.test is None:
         kept, held = raw.task.hold_out(raw.train.targets, test, _TEST_SEED)
-        notes += (
+        drawn.append(
             f"the source has no test split: {len(held)} of its {len(raw.train)} images, drawn by class, "
-            "are held out as test images",
+            "are held out as test images"
         )
+        origins["test"] = "held out of the training images, whatever the seed"
         raw = replace(raw, train=raw.train.take(kept), test=raw.train.take(held))
     if raw.validation is None:
         kept, held = raw.task.hold_out(raw.train.targets, validation, seed)
+        origins["validation"] = f"held out of the training images by seed {seed}"
         raw = replace(raw, train=raw.train.take(kept), validation=raw.train.take(held))
     assert raw.validation is not None
     assert raw.test is not None
     for split, found in raw.splits().items():
         if not len(found):
             raise DataError(f"{raw.name}: too few images for a {split} split: a class needs two or more")
-    title = raw.name if name is None else name
+    fitted = PREPROCESSES[preprocess].fit(raw.train.images)
+    kept_class, why = keeps_class_mirrored(raw) if mirror is None else (mirror, "as asked for")
+    mirrored = "mirrored images keep their class" if kept_class else "images are not mirrored"
     return RealData(
-        name=title,
+        name=raw.name if name is None else name,
         task=raw.task,
         train=raw.train,
         validation=raw.validation,
         test=raw.test,
-        preprocess=PREPROCESSES[preprocess].fit(raw.train.images),
-        mirror=keeps_class_mirrored(raw.name) if mirror is None else mirror,
+        preprocess=fitted,
+        mirror=kept_class,
         fingerprint=fingerprint(train=raw.train, validation=raw.validation, test=raw.test),
-        notes=notes,
+        notes=(
+            *overview(raw, origins),
+            f"{mirrored}: {why} (mirror= decides otherwise)",
+            *raw.notes,
+            *drawn,
+            *oddities(raw, fitted.tensors()["std"]),
+        ),
     )
 
 
-def keeps_class_mirrored(name: str) -> bool:
-    """Whether mirrored images of a data set of this name keep their class: not where they are digits."""
-    plain = name.lower()
-    return not ("digits" in plain or "svhn" in plain or ("mnist" in plain and "fashion" not in plain))
+def _one_rule(raw: Raw) -> Raw:
+    """``raw`` with its validation split as test split, where it has that one alone."""
+    if raw.test is not None or raw.validation is None:
+        return raw
+    note = "the source has a validation split but no test split: it serves as the test split"
+    origins = {"train": raw.origins.get("train"), "test": raw.origins.get("validation")}
+    known = {split: origin for split, origin in origins.items() if origin is not None}
+    return replace(raw, validation=None, test=raw.validation, origins=known, notes=(*raw.notes, note))
 
 
 def _read(source: object, options: Options) -> Raw:

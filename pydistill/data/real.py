@@ -46,8 +46,8 @@ class RealData:
         preprocess: Pixels to network input, fitted on ``train`` alone.
         mirror: Whether a mirrored image keeps its class (False for digits): augmentation flips only then.
         fingerprint: Hexadecimal SHA-256 of every split's pixels and targets; results carry it.
-        notes: What was decided in reading it that a reader of results should know, one sentence each:
-            for example that the test images had to be held out of the training images.
+        notes: What was understood and decided in reading it, one sentence each: where each split comes
+            from, classes, size, whether images are mirrored and why, what was left out, mapped or scaled.
     """
 
     name: str
@@ -71,6 +71,12 @@ class RealData:
         """The augmentation to train with, unless told otherwise: all parts, flips only under ``mirror``."""
         parts = ("color", "crop", "cutout", "flip", "scale", "rotate")
         return "_".join(part for part in parts if self.mirror or part != "flip")
+
+    def summary(self) -> str:
+        """What was understood of the source, in a few lines: :attr:`notes` under the name."""
+        total = len(self.train) + len(self.validation) + len(self.test)
+        head = f"{self.name}: {total:,} images in {len(self.task.class_names)} classes"
+        return "\n".join([head, *(f"  {note}" for note in self.notes)])
 
     def inputs(
         self,

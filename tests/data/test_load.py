@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from pydistill.data import RealData, Standardise, Whiten, load_data
-from pydistill.data.load import keeps_class_mirrored
 from pydistill.errors import DataError
 from tests.conftest import blobs
 from tests.data.conftest import all_pixels, make_distilled
@@ -26,8 +25,21 @@ def test_digits(digits: RealData) -> None:
     assert not digits.mirror
     assert digits.augment == "color_crop_cutout_scale_rotate"
     assert digits.notes == (
+        "images: train 1,295 (scikit-learn's 8 x 8 digits), validation 143 (held out of the training "
+        "images by seed 0), test 359 (held out of the training images, whatever the seed)",
+        "10 classes ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'], 125 to 131 training images each",
+        "images are 8 x 8, grey, floats in [0, 1]",
+        "images are not mirrored: the class names ['0', '1', '2', ...] are digits or letters (mirror= "
+        "decides otherwise)",
         "the source has no test split: 359 of its 1797 images, drawn by class, are held out as test images",
     )
+    assert digits.summary().splitlines()[0] == "digits: 1,797 images in 10 classes"
+    assert all(note in digits.summary() for note in digits.notes)
+
+
+def test_the_digits_stay_the_same_images(digits: RealData) -> None:
+    """Kept results carry this value."""
+    assert digits.fingerprint == "f372e4b3278a69b212cc762a51aca8a5e570ca4c0e911f091e5153f808bb07d6"
 
 
 def test_no_image_is_in_two_splits() -> None:
@@ -90,23 +102,6 @@ def test_names_mirroring_and_size_can_be_set() -> None:
         (1, 4, 6),
     )
     assert data.train.images.dtype == torch.uint8
-
-
-@pytest.mark.parametrize(
-    ("name", "kept"),
-    [
-        ("mnist", False),
-        ("MNIST", False),
-        ("kmnist", False),
-        ("digits", False),
-        ("ufldl-stanford/svhn", False),
-        ("fashion-mnist", True),
-        ("zalando-datasets/fashion_mnist", True),
-        ("cifar10", True),
-    ],
-)
-def test_mirrored_digits_are_no_digits(name: str, kept: bool) -> None:
-    assert keeps_class_mirrored(name) == kept
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pydistill.data.sources.pixels import check_pixels, decode, fit, from_array, picture_array
+from pydistill.data.sources.picture import Seen, read_picture
+from pydistill.data.sources.pixels import check_pixels, decode, fit, from_array
 from pydistill.errors import DataError
 
 Picture = Callable[..., Image.Image]
@@ -55,15 +56,28 @@ def test_grey_stays_grey_and_becomes_colour_only_among_coloured(picture: Picture
     ],
 )
 def test_pictures_of_every_mode_become_grey_or_colour(mode: str, shape: tuple[int, ...]) -> None:
-    array = picture_array(Image.new(mode, (5, 4)))
+    array = read_picture(Image.new(mode, (5, 4))).pixels
     assert array.shape == shape
     assert array.dtype == np.uint8
 
 
-def test_more_than_eight_bits_are_refused_and_not_clipped() -> None:
-    image = Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16))
-    with pytest.raises(DataError, match=r"deep\.png cannot be decoded.*more than 8 bits"):
-        decode([("deep.png", png(image))], None)
+def test_sixteen_bits_are_brought_to_eight_over_the_whole_range() -> None:
+    values = np.array([[0, 128, 129, 40_000], [65_535, 65_407, 257, 514]], dtype=np.uint16)
+    seen = Seen()
+    images = decode([("deep.png", png(Image.fromarray(values)))], None, seen)
+    assert images[0, 0].tolist() == [[0, 0, 1, 156], [255, 255, 1, 2]]
+    assert seen.notes() == ("1 pictures are brought from 16 to 8 bits a channel",)
+
+
+def test_sixteen_bits_that_use_eight_or_twelve_are_refused() -> None:
+    for top in (255, 4095):
+        image = Image.fromarray(np.linspace(0, top, 16).astype(np.uint16).reshape(4, 4))
+        seen = Seen()
+        decode([("deep.png", png(image))], None, seen)
+        with pytest.raises(
+            DataError, match=r"deep\.png has more than 8 bits.*scale them to the whole range"
+        ):
+            seen.notes()
 
 
 def test_a_corrupt_image_is_named(picture: Picture) -> None:

@@ -4,8 +4,9 @@ from pydistill.data.sources.arrays import Arrays, Npz
 from pydistill.data.sources.base import Options, Raw, Source
 from pydistill.data.sources.digits import Digits
 from pydistill.data.sources.folders import ImageFolder
-from pydistill.data.sources.hub import HubName, LoadedDataset, LocalParquet
+from pydistill.data.sources.hub import HubName, LoadedDataset
 from pydistill.data.sources.idx import IdxFolder
+from pydistill.data.sources.parquet import LocalParquet
 from pydistill.data.sources.torch_dataset import TorchDataset
 
 SOURCES: tuple[Source, ...] = (

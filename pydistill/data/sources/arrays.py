@@ -5,43 +5,25 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from pydistill.data.real import Split
-from pydistill.data.sources.base import Options, Raw, Source, as_path, class_indices
+from pydistill.data.sources.array_names import SHOWN, flattened, pairs
+from pydistill.data.sources.base import Options, Raw, Source, as_path, surroundings
+from pydistill.data.sources.labels import some, understand
 from pydistill.data.sources.pixels import from_array
 from pydistill.errors import DataError
-
-_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
-    "train": (
-        ("x_train", "y_train"),
-        ("train_images", "train_labels"),
-        ("train_x", "train_y"),
-        ("images", "labels"),
-        ("images", "targets"),
-        ("x", "y"),
-    ),
-    "validation": (
-        ("x_val", "y_val"),
-        ("val_images", "val_labels"),
-        ("x_valid", "y_valid"),
-        ("validation_images", "validation_labels"),
-    ),
-    "test": (("x_test", "y_test"), ("test_images", "test_labels"), ("test_x", "test_y")),
-}
-_NAMES_SHOWN = "x_train, y_train, x_test, y_test; train_images, train_labels, ...; images, labels; x, y"
 
 
 class Arrays(Source):
     """A mapping or a tuple of arrays.
 
-    A mapping has the names ``x_train, y_train, x_test, y_test`` (also ``x_val, y_val``), or
-    ``train_images, train_labels, test_images, test_labels`` (also ``val_``), or ``images, labels``, or
-    ``x, y``. A tuple is ``(images, labels)``, ``(x_train, y_train, x_test, y_test)`` or
-    ``((x_train, y_train), (x_test, y_test))``.
+    A mapping has names such as ``x_train, y_train, x_test, y_test`` (also ``x_val, y_val``), or
+    ``train_images, train_labels, test_images, test_labels``, or ``images, labels``, or ``x, y``, or splits
+    of pairs. A tuple is ``(images, labels)``, ``(x_train, y_train, x_test, y_test)``, or two or three
+    pairs: training, validation where there are three, test.
     """
 
-    understands: ClassVar[str] = f"a mapping of arrays ({_NAMES_SHOWN}) or a tuple of two or four"
+    understands: ClassVar[str] = f"a mapping of arrays ({SHOWN}) or a tuple of two or four"
     takes: ClassVar[frozenset[str]] = frozenset({"layout", "class_names"})
 
     def recognises(self, source: object) -> bool:
@@ -55,7 +37,7 @@ class Arrays(Source):
 class Npz(Source):
     """An ``.npz`` file with the names that :class:`Arrays` knows; pickled objects are refused."""
 
-    understands: ClassVar[str] = f"an .npz file ({_NAMES_SHOWN})"
+    understands: ClassVar[str] = f"an .npz file ({SHOWN})"
     takes: ClassVar[frozenset[str]] = frozenset({"layout", "class_names"})
 
     def recognises(self, source: object) -> bool:
@@ -70,41 +52,49 @@ class Npz(Source):
                 arrays = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} cannot be read as an .npz file: {error}") from error
-        return from_arrays(path.stem, arrays, options)
+        return from_arrays(path.stem, arrays, options, surroundings(path))
 
 
-def from_arrays(name: str, arrays: Mapping[str, Any], options: Options) -> Raw:
+def from_arrays(
+    name: str, arrays: Mapping[Any, Any], options: Options, folders: tuple[str, ...] = ()
+) -> Raw:
     """Splits from arrays under the names that :class:`Arrays` knows."""
-    pairs = {
-        split: next((pair for pair in known if pair[0] in arrays and pair[1] in arrays), None)
-        for split, known in _NAMES.items()
-    }
-    if pairs["train"] is None:
-        raise DataError(f"{name}: expected arrays named {_NAMES_SHOWN}; found {sorted(map(str, arrays))}")
-    chosen = {split: pair for split, pair in pairs.items() if pair is not None}
-    labels = {split: _labels(arrays[pair[1]]) for split, pair in chosen.items()}
-    targets, task = class_indices(labels, options.class_names)
+    arrays = flattened(arrays)
+    chosen = pairs(name, arrays)
+    labels = {split: [None] if key is None else arrays[key] for split, (_, key) in chosen.items()}
+    found = understand(labels, options.class_names)
     splits = {
-        split: Split(from_array(arrays[pair[0]], options.layout, f"{name}, {pair[0]}"), targets[split])
-        for split, pair in chosen.items()
+        split: Split(
+            from_array(arrays[chosen[split][0]], options.layout, f"{name}, {chosen[split][0]}"), targets
+        )
+        for split, targets in found.targets.items()
     }
-    return Raw(name, task, splits["train"], splits.get("validation"), splits.get("test"))
-
-
-def _labels(values: Any) -> Any:
-    """As a NumPy array; a column (N, 1) is flattened, as some published ``.npz`` files have it."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    used = {key for pair in chosen.values() for key in pair}
+    spare = sorted(map(str, arrays.keys() - used))
+    notes = (f"arrays that are not used: {some(spare)}",) if spare else ()
+    return Raw(
+        name,
+        found.task,
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        (*found.notes, *notes),
+        named=found.named,
+        origins={split: f"array {chosen[split][0]!r}" for split in splits},
+        folders=folders,
+    )
 
 
 def _name(source: Any) -> Mapping[str, Any]:
     parts = tuple(source)
-    if len(parts) == 2 and all(isinstance(part, tuple | list) and len(part) == 2 for part in parts):
-        parts = (*parts[0], *parts[1])
+    if len(parts) in (2, 3) and all(isinstance(part, tuple | list) and len(part) == 2 for part in parts):
+        order = ("train", "test") if len(parts) == 2 else ("train", "validation", "test")
+        return dict(zip(order, parts, strict=True))
     if len(parts) == 2:
         return {"x_train": parts[0], "y_train": parts[1]}
     if len(parts) == 4:
         return dict(zip(("x_train", "y_train", "x_test", "y_test"), parts, strict=True))
     raise DataError(
-        f"expected (images, labels) or (x_train, y_train, x_test, y_test), found {len(parts)} parts"
+        f"expected (images, labels), (x_train, y_train, x_test, y_test) or two or three such pairs, found "
+        f"{len(parts)} parts"
     )

@@ -3,19 +3,13 @@
 import dataclasses
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from typing import ClassVar
 
 from pydistill.data.real import Split
-from pydistill.errors import DataError
-from pydistill.tasks import Classification, Task
+from pydistill.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -27,7 +21,7 @@ class Options:
         target_column: The column of targets.
         subset: One of several configurations published under one hub name.
         size: (H, W) every image is scaled and centre-cropped to.
-        layout: ``"NCHW"`` or ``"NHWC"``, of four-dimensional arrays.
+        layout: ``"NCHW"`` or ``"NHWC"``, of arrays whose channels cannot be told.
         class_names: One name a class.
         cache: Folder for what ``datasets`` prepares; None: its own.
     """
@@ -55,7 +49,11 @@ class Raw:
         train: Training images.
         validation: A validation split of the source's own, or None.
         test: A test split of the source's own, or None.
-        notes: As in :class:`~pydistill.data.real.RealData`.
+        notes: What was decided in reading it, a sentence each.
+        named: Whether the class names are the source's own, not mere numbers or the caller's.
+        origins: Where each split comes from, as a reader would look for it.
+        hints: Other names of the set itself, the most telling first, as of a class of data sets.
+        folders: Names of the folders it lies in, nearest first.
     """
 
     name: str
@@ -64,6 +62,10 @@ class Raw:
     validation: Split | None = None
     test: Split | None = None
     notes: tuple[str, ...] = ()
+    named: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict)
+    hints: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     def splits(self) -> dict[str, Split]:
         """The splits there are, by name."""
@@ -103,58 +105,19 @@ def as_path(source: object) -> Path | None:
     return path if path.exists() else None
 
 
-def class_indices(
-    labels: Mapping[str, npt.NDArray[Any]], class_names: tuple[str, ...] | None
-) -> tuple[dict[str, Tensor], Task]:
-    """Labels of every split as int64 class indices, and the task they make.
+def source_name(path: Path) -> str:
+    """What to call a data set that lies at ``path``: its own folder rather than one of a general name.
 
-    Integers must already run from 0 to K - 1. Texts are class names, numbered in ``class_names``' order
-    or else in sorted order.
-
-    Raises:
-        DataError: Labels are of another type or shape, or unknown to ``class_names``, or have gaps.
+    Within the hub's cache (``datasets--owner--name/snapshots/...``) it is ``owner/name``.
     """
-    for split, values in labels.items():
-        if values.ndim != 1 or values.dtype.kind not in "iubUSO":
-            raise DataError(
-                f"{split}: expected one integer or text a label, found shape {values.shape}, {values.dtype}"
-            )
-    if any(values.dtype.kind in "USO" for values in labels.values()):
-        return _from_names(labels, class_names)
-    found = sorted({int(value) for values in labels.values() for value in np.unique(values)})
-    count = len(class_names) if class_names is not None else (found[-1] + 1 if found else 0)
-    gaps = class_names is None and found != list(range(count))
-    if gaps or (found and not 0 <= found[0] <= found[-1] < count):
-        raise DataError(
-            f"labels must be numbered 0 to {count - 1 if class_names else 'K - 1'} without gaps, found "
-            f"{_some(found)}: renumber them, or give the labels as texts"
-        )
-    names = class_names or tuple(str(value) for value in found)
-    targets = {split: torch.from_numpy(values.astype(np.int64)) for split, values in labels.items()}
-    return targets, Classification(names)
+    parts = path.resolve().parts
+    cached = next((part for part in reversed(parts) if part.startswith("datasets--")), None)
+    if cached is not None:
+        return cached.removeprefix("datasets--").replace("--", "/")
+    return path.resolve().stem if path.is_file() else path.resolve().name
 
 
-def _from_names(
-    labels: Mapping[str, npt.NDArray[Any]], class_names: tuple[str, ...] | None
-) -> tuple[dict[str, Tensor], Task]:
-    texts = {split: [_text(value) for value in values.tolist()] for split, values in labels.items()}
-    found = sorted({value for values in texts.values() for value in values})
-    names = class_names or tuple(found)
-    unknown = [value for value in found if value not in names]
-    if unknown:
-        raise DataError(f"labels {_some(unknown)} are not among the class names {_some(names)}")
-    index = {name: at for at, name in enumerate(names)}
-    targets = {
-        split: torch.tensor([index[value] for value in values], dtype=torch.int64)
-        for split, values in texts.items()
-    }
-    return targets, Classification(names)
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _some(values: Sequence[object], most: int = 12) -> str:
-    shown = ", ".join(repr(value) for value in values[:most])
-    return f"[{shown}{', ...' if len(values) > most else ''}]"
+def surroundings(path: Path) -> tuple[str, ...]:
+    """The names of the folders that ``path`` lies in, nearest first, itself included."""
+    found = (*reversed(path.absolute().parts), *reversed(path.resolve().parts))
+    return tuple(dict.fromkeys(part for part in found if part.strip("/")))

@@ -23,4 +23,10 @@ class Digits(Source):
         found = load_digits()
         images = torch.from_numpy(found.images).float().div_(16).unsqueeze(1)
         targets = torch.from_numpy(found.target).long()
-        return Raw("digits", Classification(tuple(str(k) for k in range(10))), Split(images, targets))
+        return Raw(
+            "digits",
+            Classification(tuple(str(k) for k in range(10))),
+            Split(images, targets),
+            named=True,
+            origins={"train": "scikit-learn's 8 x 8 digits"},
+        )

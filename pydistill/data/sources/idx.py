@@ -2,17 +2,22 @@
 
 import gzip
 import math
+import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from pydistill.data.real import Split
-from pydistill.data.sources.base import Options, Raw, Source, as_path, class_indices
+from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
+from pydistill.data.sources.idx_files import Found, characters, find, holds_idx
+from pydistill.data.sources.labels import Labelled, understand
 from pydistill.errors import DataError
+from pydistill.tasks import Classification
 
 _FASHION = (
     "T-shirt/top",
@@ -29,43 +34,79 @@ _FASHION = (
 
 
 class IdxFolder(Source):
-    """A folder with ``train-images-idx3-ubyte`` and its companions (test: ``t10k-``), plain or ``.gz``."""
+    """A folder with ``train-images-idx3-ubyte`` and its companions (test: ``t10k-``), plain or ``.gz``.
+
+    A name may have the set's own before it, as EMNIST's files do; where a folder holds several sets,
+    ``subset`` says which.
+    """
 
     understands: ClassVar[str] = (
         "a folder of IDX files (train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., plain or .gz)"
     )
-    takes: ClassVar[frozenset[str]] = frozenset({"class_names"})
+    takes: ClassVar[frozenset[str]] = frozenset({"class_names", "subset"})
 
     def recognises(self, source: object) -> bool:
         path = as_path(source)
-        return path is not None and path.is_dir() and _find(path, "train-images", 3) is not None
+        return path is not None and path.is_dir() and holds_idx(path)
 
     def read(self, source: object, options: Options) -> Raw:
         folder = as_path(source)
         assert folder is not None
-        images, labels = {}, {}
-        for split, prefix in (("train", "train"), ("test", "t10k")):
-            paths = _find(folder, f"{prefix}-images", 3), _find(folder, f"{prefix}-labels", 1)
-            if paths == (None, None):
-                continue
-            if paths[0] is None or paths[1] is None:
-                lacking = "images" if paths[0] is None else "labels"
-                raise DataError(f"{folder} has no {prefix}-{lacking}-idx file beside its companion")
-            images[split], labels[split] = read_idx(paths[0]), read_idx(paths[1])
+        files = find(folder, options.subset)
+        images: dict[str, npt.NDArray[np.uint8]] = {}
+        labels: dict[str, Any] = {}
+        for split, (pictures, marks) in files.pairs.items():
+            images[split] = read_idx(pictures)
+            labels[split] = read_idx(marks)
             if images[split].ndim != 3 or labels[split].ndim != 1:
                 raise DataError(
-                    f"expected three dimensions in {paths[0].name} and one in {paths[1].name}, found "
+                    f"expected three dimensions in {pictures.name} and one in {marks.name}, found "
                     f"{images[split].ndim} and {labels[split].ndim}"
                 )
             if len(images[split]) != len(labels[split]):
                 raise DataError(
-                    f"{paths[0]} holds {len(images[split])} images, but {paths[1].name} "
+                    f"{pictures} holds {len(images[split])} images, but {marks.name} "
                     f"{len(labels[split])} labels"
                 )
-        names = options.class_names or (_FASHION if "fashion" in folder.resolve().name.lower() else None)
-        targets, task = class_indices(labels, names)
-        splits = {key: Split(torch.from_numpy(images[key]).unsqueeze(1), targets[key]) for key in images}
-        return Raw(folder.resolve().name, task, splits["train"], test=splits.get("test"))
+        around = surroundings(folder)
+        nearest = next((low for hint in around[:2] if re.search("mnist|fashion", low := hint.lower())), "")
+        fashion = "fashion" in nearest
+        found = _understood(labels, files, _FASHION if fashion else None, options.class_names)
+        splits = {
+            split: Split(torch.from_numpy(images[split]).unsqueeze(1), targets)
+            for split, targets in found.targets.items()
+        }
+        return Raw(
+            source_name(folder),
+            found.task,
+            splits["train"],
+            splits.get("validation"),
+            splits.get("test"),
+            found.notes,
+            named=found.named,
+            origins={split: files.pairs[split][0].name for split in splits},
+            hints=(files.variant,) if files.variant else (),
+            folders=around,
+        )
+
+
+def _understood(
+    labels: dict[str, Any],
+    files: Found,
+    own: tuple[str, ...] | None,
+    class_names: tuple[str, ...] | None,
+) -> Labelled:
+    if class_names is not None or (own is None and files.mapping is None):
+        return understand(labels, class_names)
+    if files.mapping is None:
+        return understand(labels, None, dict.fromkeys(labels, own))
+    known = characters(files.mapping)
+    found = understand(labels, None)
+    letters = tuple(known.get(int(name), name) for name in found.task.class_names)
+    if len(set(letters)) < len(letters):
+        return found
+    note = f"class names are the characters of {files.mapping.name}; these files hold images transposed"
+    return replace(found, task=Classification(letters), named=True, notes=(*found.notes, note))
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
@@ -91,8 +132,3 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
             f"all, but it holds {len(content)}: get it anew"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
-
-
-def _find(folder: Path, stem: str, dimensions: int) -> Path | None:
-    names = (f"{stem}{joint}idx{dimensions}-ubyte{end}" for joint in "-." for end in ("", ".gz"))
-    return next((folder / name for name in names if (folder / name).is_file()), None)

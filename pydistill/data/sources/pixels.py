@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from pydistill.data.sources.picture import Picture, Seen, read_picture
 from pydistill.errors import DataError
 
 Size = tuple[int, int]
@@ -38,12 +39,13 @@ def fit(images: Tensor, size: Size) -> Tensor:
     return cropped.round().to(torch.uint8) if images.dtype == torch.uint8 else cropped.contiguous()
 
 
-def decode(encoded: Iterable[Encoded], size: Size | None) -> Tensor:
+def decode(encoded: Iterable[Encoded], size: Size | None, seen: Seen | None = None) -> Tensor:
     """Encoded images (PNG, JPEG, ...) to (N, C, H, W) uint8: grey where all are grey, else RGB.
 
     Args:
         encoded: Name and content of every image.
         size: Scale and crop every image to it; None: they must agree.
+        seen: Counts what was turned, laid on white or brought to 8 bits.
 
     Raises:
         DataError: An image cannot be decoded or differs in size; the message names it.
@@ -52,7 +54,11 @@ def decode(encoded: Iterable[Encoded], size: Size | None) -> Tensor:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         while chunk := list(islice(stream, _CHUNK)):
             large = sum(len(content) for _, content in chunk) > _WORTH_A_THREAD * len(chunk)
-            arrays = list((pool.map if large else map)(lambda item: _decode_one(item, size), chunk))
+            pictures = list((pool.map if large else map)(_decode_one, chunk))
+            if seen is not None:
+                for (name, _), picture in zip(chunk, pictures, strict=True):
+                    seen.add(name, picture)
+            arrays = list((pool.map if large else map)(lambda found: _scaled(found.pixels, size), pictures))
             first = first or (chunk[0][0], arrays[0].shape)
             parts.append(_stack(arrays, [name for name, _ in chunk], first))
     if not parts:
@@ -61,27 +67,16 @@ def decode(encoded: Iterable[Encoded], size: Size | None) -> Tensor:
     return torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
 
 
-def picture_array(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """(H, W) of a grey picture, (H, W, 3) of any other; transparency is dropped.
-
-    Raises:
-        ValueError: It has more than 8 bits a channel.
-    """
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(
-            f"mode {image.mode} has more than 8 bits a channel: give such images as float arrays"
-        )
-    grey = image.mode in ("1", "L", "LA")
-    return np.asarray(image if image.mode in ("L", "RGB") else image.convert("L" if grey else "RGB"))
-
-
-def _decode_one(item: Encoded, size: Size | None) -> npt.NDArray[np.uint8]:
+def _decode_one(item: Encoded) -> Picture:
     name, content = item
     try:
         with Image.open(io.BytesIO(content)) as image:
-            pixels = picture_array(image)
+            return read_picture(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} cannot be decoded as an image: {error}") from error
+
+
+def _scaled(pixels: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
     if size is None or pixels.shape[:2] == size:
         return pixels
     tensor = torch.from_numpy(np.atleast_3d(pixels).copy()).permute(2, 0, 1).unsqueeze(0)
@@ -160,7 +155,8 @@ def _as_tensor(array: npt.NDArray[np.generic], where: str) -> Tensor:
         raise DataError(f"{where}: expected images as numbers, found an array of {array.dtype}")
     wide = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}.get(array.dtype.name)
     native = array.astype(wide or array.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(np.array(native, copy=not native.flags.writeable or None))
+    whole = np.ascontiguousarray(native)  # torch takes no negative strides
+    return torch.from_numpy(np.array(whole, copy=not whole.flags.writeable or None))
 
 
 def _layout(tensor: Tensor, layout: str | None, where: str) -> str:

@@ -1,0 +1,119 @@
+"""What was understood of a source, in sentences: splits, classes, images, and what is odd about them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pydistill.data.real import Split
+from pydistill.data.sources.base import Raw
+from pydistill.data.sources.labels import some
+
+_LOOKED_AT = 64
+"""Test images looked for among the training images."""
+_NARROW = 0.07
+"""Share of the pixels' range below which images are called dark."""
+
+
+def overview(raw: Raw, origins: Mapping[str, str]) -> tuple[str, ...]:
+    """Splits with where each comes from, classes, and size of the images.
+
+    Args:
+        raw: With every split there is to be.
+        origins: Where each split comes from.
+    """
+    parts = []
+    for split, found in raw.splits().items():
+        origin = origins.get(split)
+        parts.append(f"{split} {len(found):,}" + ("" if origin is None else f" ({origin})"))
+    names = raw.task.class_names
+    sizes = [len(member) for member in raw.task.groups(raw.train.targets).members]
+    each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    channels, height, width = raw.train.images.shape[1:]
+    kind = "grey" if channels == 1 else "colour" if channels == 3 else f"{channels} channels"
+    depth = "8 bits a channel" if raw.train.images.dtype == torch.uint8 else "floats in [0, 1]"
+    return (
+        f"images: {', '.join(parts)}",
+        f"{len(names)} classes {some(names)}, {each} training images each",
+        f"images are {height} x {width}, {kind}, {depth}",
+    )
+
+
+def oddities(raw: Raw, std: Tensor) -> tuple[str, ...]:
+    """What a reader of results should know of splits that can be used: gaps, repetitions, dark images.
+
+    Args:
+        raw: With every split there is to be.
+        std: (C,) standard deviation of the training pixels.
+    """
+    return (*_without_images(raw), *_repeated(raw), *_dark(raw.train.images, std))
+
+
+def _without_images(raw: Raw) -> list[str]:
+    notes = []
+    for split in ("validation", "test"):
+        found = raw.splits().get(split)
+        if found is None:
+            continue
+        groups = raw.task.groups(found.targets)
+        lacking = [
+            name for name, member in zip(groups.names, groups.members, strict=True) if not len(member)
+        ]
+        if lacking:
+            notes.append(
+                f"{len(lacking)} of {len(groups)} classes have no {split} image, being too small or absent "
+                f"there: {some(lacking)}"
+            )
+    return notes
+
+
+def _repeated(raw: Raw) -> list[str]:
+    """Whether the test images, as far as some of them tell, are training images too."""
+    if raw.test is None:
+        return []
+    step = max(len(raw.test) // _LOOKED_AT, 1)
+    looked_at = _rows(raw.test.images[::step])
+    known = set(_rows(raw.train.images))
+    met = sum(row in known for row in looked_at)
+    if met * 2 < len(looked_at) or met == 0:
+        return []
+    which = "every" if met == len(looked_at) else f"{met} of {len(looked_at)}"
+    return [f"{which} test image looked at is a training image too: figures on them say little"]
+
+
+def _rows(images: Tensor) -> list[int]:
+    return [hash(image.numpy().tobytes()) for image in images]
+
+
+def _dark(images: Tensor, std: Tensor) -> list[str]:
+    top = 255 if images.dtype == torch.uint8 else 1
+    high = float(images.max())
+    notes = []
+    if 0 < high <= top * _NARROW:
+        notes.append(f"the brightest training pixel is {high:g} of {top}: were the images scaled twice?")
+    flat = (std <= 1e-3).nonzero().flatten().tolist()
+    if flat:
+        notes.append(f"nearly constant channels, which standardising leaves so: {some(flat)}")
+    return notes
+
+
+def from_two_values(raw: Raw) -> Raw:
+    """``raw`` with integer pixels of 0 and 1 alone made black and white, and a note that says so."""
+    splits = raw.splits()
+    counted = any(
+        split.images.dtype != torch.uint8
+        or (len(split) and split.images.numel() and int(split.images.max()) > 1)
+        for split in splits.values()
+    )
+    if counted or not len(raw.train) or not raw.train.images.numel() or int(raw.train.images.max()) == 0:
+        return raw
+    made = {name: Split(split.images * 255, split.targets) for name, split in splits.items()}
+    note = "pixels are 0 and 1 alone: read as black and white (0 and 255)"
+    return replace(
+        raw,
+        train=made["train"],
+        validation=made.get("validation"),
+        test=made.get("test"),
+        notes=(*raw.notes, note),
+    )
