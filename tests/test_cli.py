@@ -314,3 +314,10 @@ def test_a_set_scored_as_it_was_learned_trains_no_network(source, tmp_path, caps
     assert "--as-learned trains no network" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path), "--as-learned", "--kernel", "rfb"]) == 2
     assert "unknown kernel 'rfb' (did you mean 'rbf'?)" in capsys.readouterr().err
+
+
+def test_what_was_understood_of_the_data_is_told(source, tmp_path, capsys):
+    assert distill(source, tmp_path / "out", "--method", "random") == 0
+    told = capsys.readouterr().err
+    assert "images: train 81 (array 'x_train'), validation 9 (held out of the training images" in told
+    assert "images are not mirrored" in told or "mirrored images keep their class" in told

@@ -90,6 +90,7 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         prepare(options.out, resume=options.resume, overwrite=options.overwrite)
         recipe = recipe_of(options)
         data = load_data(**recipe)
+        say(screen, data.summary())
         with listener.bar, logged(options.out):
             made = distill(
                 data,

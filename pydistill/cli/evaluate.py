@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import Listener, add_data_options, recipe_of, recorded
+from pydistill.cli.common import Listener, add_data_options, recipe_of, recorded, say
 from pydistill.shown import printable
 
 
@@ -67,6 +67,7 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     )
     recipe = {"source": distilled.provenance.data} | recorded(options.folder) | recipe_of(options)
     data = load_data(**recipe)
+    say(screen, data.summary())
     listener = Listener(screen)
     with listener.bar:
         report = evaluate(distilled, data, protocol, device=options.device, on_event=listener)

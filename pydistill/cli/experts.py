@@ -64,6 +64,7 @@ def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         }
     )
     data = load_data(**recipe_of(options))
+    say(screen, data.summary())
     needed = needed_bytes(data, training, options.count, options.storage)
     say(screen, f"{options.count} experts take {needed / 2**20:,.0f} MiB of disk in {options.out}")
     listener = Listener(screen)
