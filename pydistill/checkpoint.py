@@ -1,21 +1,18 @@
 """A run's state on disk: one safetensors file, written atomically, checked when read, never executed."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from pydistill.errors import CheckpointError, FileFormatError
-from pydistill.files import write_atomically
+from pydistill.errors import CheckpointError
 from pydistill.identity import differences
+from pydistill.records import Kind, read_tensors, write_tensors
 
-FORMAT = 1
+RECORD = Kind("pydistill.checkpoint", 2, "a checkpoint", "begin the run again, or from an older copy of it")
 CACHE = "cache"
 """The part of a state that is not written down: a method makes it anew from the rest where it is gone."""
 
@@ -47,17 +44,8 @@ class Checkpoint:
         tensors: dict[str, Tensor] = {}
         kept = {key: value for key, value in self.state.items() if key != CACHE}
         plan = _take_apart(kept, "state", tensors)
-        head = json.dumps(
-            {
-                "format": FORMAT,
-                "identity": self.identity,
-                "index": self.index,
-                "seconds": self.seconds,
-                "state": plan,
-            }
-        )
-        metadata = {"pydistill": head, "digest": _digest(head, tensors)}
-        write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+        facts = {"identity": self.identity, "index": self.index, "seconds": self.seconds, "state": plan}
+        write_tensors(path, RECORD, facts, tensors)
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "Checkpoint":
@@ -66,22 +54,7 @@ class Checkpoint:
         Raises:
             FileFormatError: It is truncated, was altered, or is no checkpoint of a known format.
         """
-        try:
-            with safe_open(path, framework="pt") as handle:
-                metadata = handle.metadata() or {}
-                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise FileFormatError(f"{path} cannot be read as a checkpoint: {error}") from error
-        head = metadata.get("pydistill", "")
-        if not head or metadata.get("digest") != _digest(head, tensors):
-            raise FileFormatError(
-                f"{path} is no intact pydistill checkpoint: its content does not match its digest"
-            )
-        facts = json.loads(head)
-        if facts["format"] != FORMAT:
-            raise FileFormatError(
-                f"{path} has checkpoint format {facts['format']}, this version reads {FORMAT}"
-            )
+        facts, tensors = read_tensors(path, RECORD)
         return cls(
             facts["identity"],
             facts["index"],
@@ -94,15 +67,6 @@ class Checkpoint:
         differing = differences(json.loads(json.dumps(identity)), self.identity)
         if differing:
             raise CheckpointError(f"{path} is of another run: {'; '.join(differing)}")
-
-
-def _digest(head: str, tensors: dict[str, Tensor]) -> str:
-    made = hashlib.blake2b(head.encode(), digest_size=16)
-    for name in sorted(tensors):
-        content = tensors[name].contiguous().flatten()
-        made.update(name.encode())
-        made.update(content.view(torch.uint8).numpy().data if content.numel() else b"")
-    return made.hexdigest()
 
 
 def _take_apart(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -92,7 +92,7 @@ def test_failed_write_leaves_the_old_file(saved, monkeypatch):
         name.write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pydistill.checkpoint.save_file", full)
+    monkeypatch.setattr("pydistill.records.save_file", full)
     with pytest.raises(OutputError, match="No space left on device"):
         Checkpoint({}, 8, 2.0, {}).save(path)
     assert path.read_bytes() == before

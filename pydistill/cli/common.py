@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import datetime
-import json
 import os
 import shlex
 import sys
@@ -17,7 +16,8 @@ from rich.progress import Progress as Bar
 
 from pydistill import events
 from pydistill._version import __version__
-from pydistill.errors import FileFormatError, OutputError
+from pydistill.errors import OutputError
+from pydistill.records import Kind, read_json
 from pydistill.run_folder import LOG
 from pydistill.shown import printable, printable_lines
 
@@ -77,6 +77,7 @@ class Listener:
 
 RECIPE = "data.json"
 """Beside a distilled set: how the command line read its real data, for ``evaluate`` to do the same."""
+RECORD = Kind("pydistill.data", 1, "a record of how data was read", "name the data with --data")
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -130,7 +131,4 @@ def recorded(folder: Path) -> dict[str, Any]:
     path = folder / RECIPE
     if not path.exists():
         return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError, OSError) as error:
-        raise FileFormatError(f"{path} cannot be read ({error}): name the data with --data") from error
+    return read_json(path, RECORD)

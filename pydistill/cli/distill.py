@@ -2,16 +2,24 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import RECIPE, SOURCES, Listener, add_data_options, logged, recipe_of, say
-from pydistill.files import write_text
+from pydistill.cli.common import (
+    RECIPE,
+    RECORD,
+    SOURCES,
+    Listener,
+    add_data_options,
+    logged,
+    recipe_of,
+    say,
+)
 from pydistill.method import Method, make_method, methods, option_types
+from pydistill.records import write_json
 
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
@@ -107,7 +115,7 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
                 on_event=listener,
                 **chosen,
             )
-        write_text(options.out / RECIPE, json.dumps(recipe))
+        write_json(options.out / RECIPE, RECORD, recipe)
     picture = options.out / "preview.png"
     made.preview(picture)
     views = "" if made.factor == 1 else f" of {made.factor**2} views each"

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from pydistill.data.distilled import DistilledData
-from pydistill.data.store import assemble, describe, reporting, sealed, side_tensors, unsealed
+from pydistill.data.store import assemble, describe, reporting, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError, OutputError
 from pydistill.files import partial, write_atomically, write_bytes
 from pydistill.pictures import to_picture
+from pydistill.records import sealed
 
 _KEY = b"pydistill"
 _LARGEST_INLINE = 1 << 20

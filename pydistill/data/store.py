@@ -23,7 +23,8 @@ from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.recipe import Recipe, under
 from pydistill.errors import DataError, FileFormatError
-from pydistill.files import write_bytes, write_text
+from pydistill.files import write_bytes
+from pydistill.records import intact, rendered, write_sealed
 from pydistill.tasks import Classification, Task
 
 FORMAT = "pydistill.distilled"
@@ -42,7 +43,7 @@ def save(distilled: DistilledData, folder: Path) -> None:
     name = f"distilled-{digest[:12]}.safetensors"
     facts = {**describe(distilled), "tensors": {"file": name, "sha256": digest, "bytes": len(content)}}
     write_bytes(folder / name, content)
-    write_text(folder / ROOT, json.dumps(sealed(facts), indent=2, allow_nan=False) + "\n")
+    write_sealed(folder / ROOT, facts)
     for old in folder.glob("distilled-*.safetensors"):
         if old.name != name:
             with contextlib.suppress(OSError):  # a left-over costs space, not correctness
@@ -137,16 +138,11 @@ def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Distill
     )
 
 
-def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """``facts`` and a checksum of them."""
-    return {**facts, "checksum": _checksum(facts)}
-
-
 def unsealed(text: bytes, where: Path) -> dict[str, Any]:
     """The facts in ``text``, checked for format, version and checksum.
 
     Raises:
-        FileFormatError: They are not what :func:`sealed` made, or of a version unknown here.
+        FileFormatError: They are not what :func:`pydistill.records.sealed` made, or of another version.
     """
     try:
         facts = json.loads(text)
@@ -159,10 +155,12 @@ def unsealed(text: bytes, where: Path) -> dict[str, Any]:
             f"{where} has version {facts.get('version')!r}, pydistill here reads 1 and {VERSION}: "
             "upgrade it"
         )
-    if facts.pop("checksum", None) != _checksum(facts):
+    whole = intact(facts) and text in (rendered(facts).encode(), json.dumps(facts).encode())
+    if not whole:
         raise FileFormatError(
             f"{where} was altered after it was written: its checksum does not fit its content"
         )
+    del facts["checksum"]
     return facts
 
 
@@ -183,11 +181,6 @@ def _read(path: Path, missing: str) -> bytes:
         raise DataError(missing) from error
     except OSError as error:
         raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _checksum(facts: Mapping[str, Any]) -> str:
-    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _known(registry: Mapping[str, Any], name: object, what: str) -> Any:

@@ -1,7 +1,6 @@
 """What an evaluation found: every run kept, summaries and intervals computed from them."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pydistill.evaluate.facts import SOURCES, Detail, Regime, Run, Source, Train
 from pydistill.evaluate.formats import upgraded
 from pydistill.evaluate.statistics import Difference, Summary, difference, summarise
 from pydistill.files import write_text
+from pydistill.records import read_sealed, write_sealed
 from pydistill.shown import printable_lines
 from pydistill.typed import typed
 
@@ -259,7 +259,7 @@ class Report:
         from pydistill.evaluate.page import page
 
         folder = Path(folder)
-        write_text(folder / "report.json", json.dumps(self.to_json(), indent=1) + "\n")
+        write_sealed(folder / "report.json", self.to_json())
         write_text(folder / "report.html", page(self))
         return folder / "report.html"
 
@@ -268,18 +268,14 @@ class Report:
         """Read the ``report.json`` that :meth:`save` wrote.
 
         Raises:
-            FileFormatError: It is missing, not JSON, or not a report of a known format.
+            FileFormatError: It is missing, was altered, or is not a report of a known format.
         """
         path = Path(folder) / "report.json"
+        record = read_sealed(path, "a report", "evaluate the set again")
         try:
-            record = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise FileFormatError(f"{path} cannot be read as a report: {error}") from error
-        if not isinstance(record, dict):
-            raise FileFormatError(
-                f"{path} is not a report: expected an object, found {type(record).__name__}"
-            )
-        return cls.from_json(record)
+            return cls.from_json(record)
+        except FileFormatError as error:
+            raise FileFormatError(f"{path}: {error}") from error
 
     def _of(self, architecture: str, source: Source, regime: Regime | None = None) -> list[Run]:
         return [

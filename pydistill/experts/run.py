@@ -1,7 +1,6 @@
 """Training experts into a folder: resumable at any point, over processes or ranks."""
 
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pydistill.distributed import World
 from pydistill.errors import OutputError, PydistillError
 from pydistill.events import Event, Progress
 from pydistill.experts.store import (
+    EXPERT,
     FACTS,
     MANIFEST,
     Experts,
@@ -30,9 +30,10 @@ from pydistill.experts.store import (
 )
 from pydistill.experts.training import Expert, ExpertTraining, State
 from pydistill.experts.trajectory import Kept, snapshot_path, write_snapshot
-from pydistill.files import write_text
+from pydistill.files import clear_leftovers
 from pydistill.optim import Tensors
 from pydistill.problem import resolve_device
+from pydistill.records import write_json
 
 STORAGES = ("float32", "bfloat16")
 _CHECKPOINT = "checkpoint.safetensors"
@@ -126,6 +127,7 @@ def needed_bytes(data: RealData, training: ExpertTraining, count: int, storage: 
 
 def _open(folder: Path, name: str, shared: dict[str, Any]) -> None:
     """Make the folder, or see that what it holds is of the same kind."""
+    clear_leftovers(folder)
     if (folder / MANIFEST).exists():
         facts = read_manifest(folder)
         found = {key: facts.get(key) for key in shared}
@@ -164,6 +166,7 @@ def _train(run: _Run, mine: list[int]) -> Iterator[Progress]:
     total = len(mine) * training.epochs
     for place, index in enumerate(mine):
         own = expert_folder(run.folder, index)
+        clear_leftovers(own)
         done = place * training.epochs
         if (own / FACTS).exists():
             yield Progress(_STAGE, done + training.epochs, total, f"expert {index} is there")
@@ -186,7 +189,7 @@ def _train(run: _Run, mine: list[int]) -> Iterator[Progress]:
             "validation": expert.accuracy(state),
             "seconds": seconds,
         }
-        write_text(own / FACTS, json.dumps(facts) + "\n")
+        write_json(own / FACTS, EXPERT, facts)
         path.unlink(missing_ok=True)
         write_manifest(run.folder, run.data.name, shared)
 

@@ -9,7 +9,6 @@ manifest.json        data, network, training; facts of the finished experts
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ from pydistill.data.real import RealData
 from pydistill.errors import DataError, FileFormatError
 from pydistill.experts.training import ExpertTraining
 from pydistill.experts.trajectory import Stored, Trajectory
-from pydistill.files import write_text
+from pydistill.records import Kind, read_json, write_json
 
-FORMAT, VERSION = "pydistill.experts", 1
 MANIFEST, FACTS = "manifest.json", "expert.json"
+RECORD = Kind("pydistill.experts", 2, "a manifest of experts", "train them again, into another folder")
+EXPERT = Kind("pydistill.expert", 2, "facts of an expert", "remove the file: the expert is trained again")
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,6 @@ def expert_folder(folder: Path, index: int) -> Path:
 def identity(data: RealData, training: ExpertTraining, storage: str) -> dict[str, Any]:
     """What experts in one folder share."""
     return {
-        "format": FORMAT,
-        "version": VERSION,
         "fingerprint": data.fingerprint,
         "preprocess": data.preprocess.name,
         "training": dataclasses.asdict(training),
@@ -132,14 +130,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"there are no experts in {folder}: it holds no {MANIFEST}; "
             f"`pydistill experts DATA --out {folder}` trains them"
         )
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text())
-        found = facts["format"], facts["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileFormatError(f"{path} cannot be read as a manifest of experts: {error!r}") from error
-    if found != (FORMAT, VERSION):
-        raise FileFormatError(f"{path}: expected format {FORMAT} {VERSION}, found {found[0]} {found[1]}")
-    return facts
+    return read_json(path, RECORD)
 
 
 def write_manifest(folder: Path, name: str, shared: dict[str, Any]) -> None:
@@ -148,9 +139,9 @@ def write_manifest(folder: Path, name: str, shared: dict[str, Any]) -> None:
     Whoever finishes one writes it anew from what lies in the folder: it does not matter who is last.
     """
     finished = [
-        {"expert": int(path.name), **json.loads((path / FACTS).read_text())}
+        {"expert": int(path.name), **read_json(path / FACTS, EXPERT)}
         for path in expert_folders(folder)
         if (path / FACTS).exists()
     ]
     facts = {**shared, "data": name, "experts": finished}
-    write_text(folder / MANIFEST, json.dumps(facts, indent=1) + "\n")
+    write_json(folder / MANIFEST, RECORD, facts)

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from pydistill.errors import FileFormatError
-from pydistill.files import write_atomically
 from pydistill.optim import Tensors
+from pydistill.records import Kind, read_tensors, write_tensors
 
-FORMAT = "pydistill.snapshot 1"
+RECORD = Kind("pydistill.snapshot", 2, "a snapshot of an expert", "train these experts again")
 
 
 class Trajectory(ABC):
@@ -92,7 +89,7 @@ def write_snapshot(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype
         name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
         for name, value in weights.items()
     }
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"format": FORMAT}))
+    write_tensors(path, RECORD, {}, tensors)
 
 
 def read_snapshot(path: Path) -> Tensors:
@@ -101,11 +98,9 @@ def read_snapshot(path: Path) -> Tensors:
     Raises:
         FileFormatError: The file is missing, damaged or no snapshot.
     """
-    try:
-        with safe_open(path, framework="pt") as handle:
-            if (handle.metadata() or {}).get("format") != FORMAT:
-                raise FileFormatError(f"{path} is no snapshot of an expert: expected format {FORMAT}")
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise FileFormatError(f"{path} cannot be read as a snapshot of an expert: {error}") from error
-    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    _, tensors = read_tensors(path, RECORD)
+    # Copies: in the file tensors lie where they fall, and matrix products round by their alignment.
+    return {
+        name: value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
+        for name, value in tensors.items()
+    }

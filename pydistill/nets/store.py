@@ -1,19 +1,15 @@
 """A trained network as a file: its weights as safetensors, its description as metadata. Never pickle."""
 
-import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from pydistill.errors import FileFormatError
-from pydistill.files import write_atomically
 from pydistill.nets.base import Network
 from pydistill.nets.build import build
+from pydistill.records import Kind, read_tensors, write_tensors
 
-FORMAT = "pydistill.network"
-VERSION = 1
+RECORD = Kind("pydistill.network", 2, "a network", "train and save it again")
 
 
 def save_network(network: Network, path: Path | str) -> None:
@@ -23,8 +19,6 @@ def save_network(network: Network, path: Path | str) -> None:
         OutputError: It could not be written; what stood there before is untouched.
     """
     facts = {
-        "format": FORMAT,
-        "version": VERSION,
         "architecture": str(network.spec),
         "shape": list(network.shape),
         "outputs": network.outputs,
@@ -33,8 +27,7 @@ def save_network(network: Network, path: Path | str) -> None:
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in network.state_dict().items()
     }
-    metadata = {"pydistill": json.dumps(facts)}
-    write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_tensors(Path(path), RECORD, facts, tensors)
 
 
 def load_network(path: Path | str, device: torch.device | str = "cpu") -> Network:
@@ -43,17 +36,7 @@ def load_network(path: Path | str, device: torch.device | str = "cpu") -> Networ
     Raises:
         FileFormatError: The file is missing, damaged, or holds no network of a known format.
     """
-    try:
-        with safe_open(path, framework="pt") as handle:
-            facts = json.loads((handle.metadata() or {}).get("pydistill", "{}"))
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FileFormatError(f"{path} cannot be read as a network: {error}") from error
-    if (facts.get("format"), facts.get("version")) != (FORMAT, VERSION):
-        raise FileFormatError(
-            f"{path} holds no network: expected format {FORMAT} {VERSION}, "
-            f"found {facts.get('format')} {facts.get('version')}"
-        )
+    facts, tensors = read_tensors(Path(path), RECORD)
     try:
         shape = (facts["shape"][0], facts["shape"][1], facts["shape"][2])
         network = build(facts["architecture"], shape, facts["outputs"], torch.Generator(), device=device)

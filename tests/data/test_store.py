@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pydistill import files
+from pydistill import files, records
 from pydistill.data import DistilledData, store
 from pydistill.errors import DataError, FileFormatError, OutputError
 from tests.data.conftest import assert_equal, make_distilled
@@ -35,7 +35,7 @@ def rewrite(folder: Path, change: Rewrite, *, seal: bool = True) -> None:
     facts = json.loads((folder / store.ROOT).read_text())
     checksum = facts.pop("checksum")
     change(facts)
-    facts = store.sealed(facts) if seal else {**facts, "checksum": checksum}
+    facts = records.sealed(facts) if seal else {**facts, "checksum": checksum}
     (folder / store.ROOT).write_text(json.dumps(facts))
 
 
@@ -103,11 +103,11 @@ def test_the_same_set_makes_the_same_files(tmp_path: Path) -> None:
 def test_a_break_between_the_two_files_leaves_the_old_set(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(path: Path, text: str) -> None:
+    def interrupted(path: Path, facts: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_text", interrupted)
+        patch.setattr(store, "write_sealed", interrupted)
         with pytest.raises(KeyboardInterrupt):
             make_distilled(seed=1).save(saved)
     assert len(list(saved.glob("*.safetensors"))) == 2
