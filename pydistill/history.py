@@ -1,14 +1,13 @@
 """What a run measured along the way, kept beside its result in ``history.json``.
 
 ```
-{"steps": [1, 2, ...], "metrics": {"loss": [...], ...}, "seconds": [...]}
+{"steps": [1, 2, ...], "metrics": {"loss": [...], ...}, "seconds": [...], ...}
 ```
 
 Written whole before every checkpoint, so that it reaches at least as far as the checkpoint does; taken up
 again, what lies behind the checkpoint is cut off. So a killed run goes on without a gap or a step twice.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydistill.errors import FileFormatError
-from pydistill.files import write_text
+from pydistill.records import Kind, read_json, write_json
 
 HISTORY = "history.json"
+RECORD = Kind("pydistill.history", 1, "a history of a run", "remove it, the run goes on")
 LARGEST = 2000
 """Most points that are kept of a run; a longer one keeps its first step, every k-th and its last."""
 
@@ -64,7 +64,7 @@ class History:
         Raises:
             OutputError: It could not be written.
         """
-        write_text(folder / HISTORY, json.dumps(self.record()) + "\n")
+        write_json(folder / HISTORY, RECORD, self.record())
 
     @classmethod
     def load(cls, folder: Path, total: int, until: int | None = None) -> Self:
@@ -93,14 +93,14 @@ def read_history(folder: Path) -> dict[str, Any] | None:
         FileFormatError: The file is damaged.
     """
     path = folder / HISTORY
+    if not path.exists():
+        return None
+    found = read_json(path, RECORD)
     try:
-        found = json.loads(path.read_text())
         count = len(found["steps"])
         columns = [found["seconds"], *found["metrics"].values()]
         if any(len(column) != count for column in columns):
             raise ValueError("its columns differ in length")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{path} cannot be read ({error!r}): remove it, the run goes on") from error
     return {name: found[name] for name in ("steps", "metrics", "seconds")}

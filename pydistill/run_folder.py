@@ -1,18 +1,20 @@
 """The folder of a run: found writable before any work, left as it was where nothing came of the run."""
 
 import contextlib
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydistill.errors import FileFormatError, OutputError
-from pydistill.files import clear_leftovers, write_text
+from pydistill.errors import OutputError
+from pydistill.files import clear_leftovers
+from pydistill.records import Kind, read_json, write_json
 
 CHECKPOINT = "checkpoint.safetensors"
 RESULT = "distilled.json"
 RUN = "run.json"
 """What a run is: its identity and the version that began it."""
+
+RECORD = Kind("pydistill.run", 1, "a description of a run", "replace the run (--overwrite)")
 
 LOG = "run.log"
 """A line for every beginning and end of a command on the run."""
@@ -77,7 +79,7 @@ def write_run(folder: Path, facts: dict[str, Any]) -> None:
     Raises:
         OutputError: It could not be written.
     """
-    write_text(folder / RUN, json.dumps(facts, indent=1) + "\n")
+    write_json(folder / RUN, RECORD, facts)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -87,11 +89,4 @@ def read_run(folder: Path) -> dict[str, Any]:
         FileFormatError: The file is damaged.
     """
     path = folder / RUN
-    try:
-        return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise FileFormatError(
-            f"{path} cannot be read ({error!r}): replace the run (--overwrite)"
-        ) from error
+    return read_json(path, RECORD) if path.exists() else {}

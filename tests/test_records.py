@@ -19,6 +19,8 @@ from pydistill.evaluate import Report
 from pydistill.experts import ExpertTraining, load_experts
 from pydistill.experts import store as experts_store
 from pydistill.experts.trajectory import read_snapshot, write_snapshot
+from pydistill.history import History, read_history
+from pydistill.run_folder import read_run, write_run
 from pydistill.seeds import generator
 from tests.data.conftest import make_distilled
 from tests.evaluate.test_report import FULL, make
@@ -84,7 +86,17 @@ def tensors(folder: Path) -> Case:
     return next(folder.glob("*.safetensors")), lambda: DistilledData.load(folder)
 
 
-KINDS = (network, snapshot, manifest, expert, report, recipe, checkpoint, root, tensors)
+def run(folder: Path) -> Case:
+    write_run(folder, {"identity": {"method": "dm", "rate": 1e-5}, "preset": None})
+    return folder / "run.json", lambda: read_run(folder)
+
+
+def history(folder: Path) -> Case:
+    History(3, [1, 2], {"loss": [0.1 + 0.2, None]}, [1.0, 2.0]).save(folder)
+    return folder / "history.json", lambda: read_history(folder)
+
+
+KINDS = (network, snapshot, manifest, expert, report, recipe, run, history, checkpoint, root, tensors)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

@@ -8,8 +8,9 @@ import pytest
 from pydistill import distill, load_data
 from pydistill.errors import CheckpointError, FileFormatError
 from pydistill.events import Saved, Snapshot, Started, Step
-from pydistill.history import History, read_history
+from pydistill.history import RECORD, History, read_history
 from pydistill.identity import differences, preprocess_values
+from pydistill.records import write_json
 from tests.conftest import blobs
 
 DM = {"network": "convnet:width=4,depth=2", "batch_real": 8}
@@ -70,6 +71,12 @@ def test_long_history_is_thinned_with_its_first_and_last_step():
 def test_damaged_history_is_refused_by_name(text, tmp_path):
     (tmp_path / "history.json").write_text(text)
     with pytest.raises(FileFormatError, match=r"history\.json"):
+        read_history(tmp_path)
+
+
+def test_history_of_columns_that_differ_is_refused_by_name(tmp_path):
+    write_json(tmp_path / "history.json", RECORD, {"steps": [1], "seconds": [], "metrics": {}})
+    with pytest.raises(FileFormatError, match=r"history\.json.*differ in length"):
         read_history(tmp_path)
 
 

@@ -118,8 +118,8 @@ def logged(folder: Path) -> Iterator[None]:
 
 def _log(folder: Path, text: str) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with (folder / LOG).open("a") as file:
-        file.write(f"{now} {' '.join(text.split())}\n")
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(f"{now} {printable(' '.join(text.split()))}\n")
 
 
 def recorded(folder: Path) -> dict[str, Any]:
