@@ -78,14 +78,19 @@ struct Profile {
     }
 };
 
-// f, f' and f'' at one base; those above the order asked for are not set.
+// f, f' and f'' / unit at one base; those above the order asked for are not set. In the narrowest kernels
+// f'' leaves float's range where its product with a change of the base does not.
 template <class V>
 struct Jet {
-    V f, f1, f2;
+    V f, f1, f2, unit;
 };
 
 template <class A>
 constexpr A kEpsilon = sizeof(A) == 4 ? A(0x1p-23) : A(0x1p-52);
+
+// The least normal number: squares below it count as 0, they have lost their digits.
+template <class A>
+constexpr A kLeast = sizeof(A) == 4 ? A(0x1p-126) : A(0x1p-1022);
 
 // Bases below this share of what they are a difference of are computed again from x and y themselves.
 template <class A>
@@ -136,6 +141,7 @@ struct Rbf {
             if constexpr (Order >= 1) j.f1 -= e * p.rates[i];
             if constexpr (Order >= 2) j.f2 += e * (p.rates[i] * p.rates[i]);
         }
+        j.unit = V{} + A{1};
         return j;
     }
 };
@@ -149,14 +155,15 @@ struct Laplacian {
     PD_FORMULA static Jet<V> jet(const Profile<A>& p, V d2) {
         Jet<V> j{};
         const V d = Math::root(d2);
-        const V inverse = d > V{} ? A{1} / d : V{};
+        const V inverse = d2 >= kLeast<A> ? A{1} / d : V{};
         for (int i = 0; i < p.count; ++i) {
             const V e = Math::exp(d * -p.rates[i]);
             if constexpr (Order == 0) j.f += e;
             const V first = e * inverse * (A{0.5} * p.rates[i]);
             if constexpr (Order >= 1) j.f1 -= first;
-            if constexpr (Order >= 2) j.f2 += first * inverse * (p.rates[i] + inverse) * A{0.5};
+            if constexpr (Order >= 2) j.f2 += first * (p.rates[i] + inverse) * A{0.5};
         }
+        j.unit = inverse;
         return j;
     }
 };
@@ -175,6 +182,7 @@ struct InverseMultiquadric {
             if constexpr (Order >= 1) j.f1 -= first;
             if constexpr (Order >= 2) j.f2 += first * r2 * (A{1.5} * p.rates[i]);
         }
+        j.unit = V{} + A{1};
         return j;
     }
 };
@@ -249,14 +257,13 @@ struct Side {
 template <class A, class Math, class V>
 PD_FORMULA Side<V> side_of(V square) {
     const V norm = Math::root(square);
-    return {square, norm, square > V{} ? A{1} / norm : V{} * norm};
+    return {square, norm, square >= kLeast<A> ? A{1} / norm : V{} * norm};
 }
 
 // How an angle is kept: its gap, with the sign of c. A gap of 0 is a smallest step below 0 where c is -1.
 template <class A, class V>
 PD_FORMULA V signed_gap(V gap, V c) {
-    constexpr A kLeast = sizeof(A) == 4 ? A(0x1p-126) : A(0x1p-1022);
-    return c < V{} ? -(gap + kLeast) : gap;
+    return c < V{} ? -(gap + kLeast<A>) : gap;
 }
 
 // The base that s gives.
@@ -334,7 +341,7 @@ PD_FORMULA Parts<V> second_parts(V g, V base, const Jet<V>& j, const Side<V>& x,
     if constexpr (F == Family::dot) {
         return {j.f1 * hs, g * j.f2 * hs, V{}, V{}};
     } else if constexpr (F == Family::distance) {
-        const V h = (hx + hy) - A{2} * hs, e = g * j.f2 * h;
+        const V h = (hx + hy) - A{2} * hs, e = g * (j.f2 * h * j.unit);
         return {j.f1 * h, A{-2} * e, e, e};
     } else {
         const V c = cosine_of<A>(base);

@@ -6,7 +6,8 @@
 //
 // In layer l let p^2 and r^2 be the shares that weights and biases have in a row's variance. Then the
 // cosine is p_x p_y c + r_x r_y for the cosine c after the layer before, and its gap 1 - cosine is a sum of
-// what does not cancel: p_x p_y (1 - c) + ((p_x - p_y)^2 + (r_x - r_y)^2) / 2.
+// what does not cancel: p_x p_y (1 - c) + ((p_x - p_y)^2 + (r_x - r_y)^2) / 2. Where the rows are small
+// beside the bias all of it is small, and the sign of c changes nothing: 1 - c is then 2 less the gap.
 #pragma once
 
 #include "gram.h"
@@ -116,42 +117,45 @@ struct Smooth {
         return chain(x, result, inverse(result) * A{0.5});
     }
 
-    // Angle and sine from the gap; both 0 with no slope where the angle is not resolved.
+    // Angle and sine from the gap; both 0 with no slope below `least`, where the angle is not resolved.
     template <class V>
-    PD_FORMULA static V resolved(V gap) {
-        return gap < A{32} * kEpsilon<A> * kEpsilon<A> ? V{} : gap;
-    }
-    template <class U, int K>
-    PD_FORMULA static Tangent<U, K> resolved(const Tangent<U, K>& gap) {
-        return gap;
+    PD_FORMULA static V resolved(V gap, V least) {
+        return gap < least ? V{} : gap;
     }
     template <class V>
-    PD_FORMULA static V sine(V gap) {
-        const V g = resolved(gap);
+    PD_FORMULA static V sine(V gap, V least) {
+        const V g = resolved(gap, least);
         return Math::root(g * (A{2} - g));
     }
-    template <class U, int K>
-    PD_FORMULA static Tangent<U, K> sine(const Tangent<U, K>& gap) {
-        const U result = sine(gap.v);
+    template <class U, int K, class V>
+    PD_FORMULA static Tangent<U, K> sine(const Tangent<U, K>& gap, V least) {
+        const U result = sine(gap.v, least);
         return chain(gap, result, (A{1} - gap.v) * inverse(result));
     }
     template <class V>
-    PD_FORMULA static V angle(V gap) {
-        return Math::angle_of_gap(resolved(gap));
+    PD_FORMULA static V angle(V gap, V least) {
+        return Math::angle_of_gap(resolved(gap, least));
     }
-    template <class U, int K>
-    PD_FORMULA static Tangent<U, K> angle(const Tangent<U, K>& gap) {
-        return chain(gap, angle(gap.v), inverse(sine(gap.v)));
+    template <class U, int K, class V>
+    PD_FORMULA static Tangent<U, K> angle(const Tangent<U, K>& gap, V least) {
+        return chain(gap, angle(gap.v, least), inverse(sine(gap.v, least)));
     }
 
-    // sin - angle cos, whose slope by the gap is the angle.
+    // sin - angle cos, whose slope by the gap is the angle. Small angles leave little of the difference.
     template <class V>
-    PD_FORMULA static V bend(V gap) {
-        return sine(gap) - angle(gap) * (A{1} - gap);
+    PD_FORMULA static V bend(V gap, V least) {
+        const V t = angle(gap, least), t2 = t * t;
+        V series = V{} + A(1.0 / 518918400);
+        series = A(1.0 / 3991680) - t2 * series;
+        series = A(1.0 / 45360) - t2 * series;
+        series = A(1.0 / 840) - t2 * series;
+        series = A(1.0 / 30) - t2 * series;
+        series = t * t2 * (A(1.0 / 3) - t2 * series);
+        return t < A{0.5} ? series : sine(gap, least) - t * (A{1} - gap);
     }
-    template <class U, int K>
-    PD_FORMULA static Tangent<U, K> bend(const Tangent<U, K>& gap) {
-        return chain(gap, bend(gap.v), angle(gap.v));
+    template <class U, int K, class V>
+    PD_FORMULA static Tangent<U, K> bend(const Tangent<U, K>& gap, V least) {
+        return chain(gap, bend(gap.v, least), angle(gap.v, least));
     }
 };
 
@@ -173,7 +177,11 @@ struct Biased {
             deviation = deviation_x * deviation_y;
             alpha = px * py;
             beta = inverse_x * inverse_y * bias;
-            const T dp = px - py, dr = inverse_x - inverse_y;
+            // (r_x - r_y) / sqrt(bias); r is near 1 where the rows are small, p then tells them apart
+            const T dp = px - py;
+            const T dr = M::pick(M::value(alpha) < M::value(beta),
+                                 dp * (px + py) * M::inverse(inverse_x + inverse_y) * (A{-1} / bias),
+                                 inverse_x - inverse_y);
             gamma = dp * dp * A{0.5} + dr * dr * (A{0.5} * bias);
         }
     };
@@ -189,11 +197,14 @@ struct Biased {
         // 1 + cosine, where the cosine before the biases is negative; they may have made it positive.
         const T above = layer.alpha * gap + layer.beta * A{2} + layer.gamma;
         const V negative = base < V{} ? (M::value(above) > A{1} ? V{} : V{} + A{1}) : V{};
-        gap = M::pick(base < V{}, M::pick(negative > V{}, above, A{2} - above),
-                      layer.alpha * gap + layer.gamma);
+        gap = M::pick(negative > V{}, above,
+                      layer.alpha * M::pick(base < V{}, A{2} - gap, gap) + layer.gamma);
+        // Below eight units of rounding the angle between the rows is none; what is left of it after the
+        // biases is resolved as far.
+        V least = M::value(layer.alpha) * (A{32} * kEpsilon<A> * kEpsilon<A>);
         T nngp{}, ntk = s * p.per_feature;
         for (int l = 0; l < p.degree; ++l) {
-            const T bend = M::bend(gap) * pi_inverse, share = M::angle(gap) * pi_inverse;
+            const T bend = M::bend(gap, least) * pi_inverse, share = M::angle(gap, least) * pi_inverse;
             T k0 = A{1} - share, k1 = (A{1} - gap) + bend, next = gap - bend;
             if (l == 0) {
                 k0 = M::pick(negative > V{}, share, k0);
@@ -206,6 +217,7 @@ struct Biased {
             x = (x + bias) * half, y = (y + bias) * half;
             layer = Layer<T>(x, y, bias);
             gap = layer.alpha * next + layer.gamma;
+            least *= M::value(layer.alpha);
         }
         return Ntk ? ntk : nngp;
     }

@@ -24,22 +24,28 @@ PD_FORMULA Parts<V> entry_of(const Profile<A>& profile, V base, V s, const Side<
                              V g, V hs, V hx, V hy) {
     constexpr Family F = Shape::family;
     if constexpr (is_biased<Shape>) {
-        const V one = V{} + A{1};
+        const V none{}, one = none + A{1};
+        const auto no_x = x.square < kLeast<A>, no_y = y.square < kLeast<A>;  // rows of zeros
+        const V a = no_x ? none : x.square, b = no_y ? none : y.square;
         if constexpr (Order == 0) {
-            return {Shape::evaluate(profile, base, s, x.square, y.square), V{}, V{}, V{}};
+            return {Shape::evaluate(profile, base, s, a, b), none, none, none};
         } else {
+            // Tangents are by s / |x||y|, log a and log b: those by s, a and b leave float's range.
             using First = Tangent<V, 3>;
-            const First s1{s, {one, V{}, V{}}}, x1{x.square, {V{}, one, V{}}},
-                y1{y.square, {V{}, V{}, one}};
+            const V norm_x = no_x ? one : x.norm, norm_y = no_y ? one : y.norm;
+            const V by_norms = A{1} / norm_x / norm_y, by_a = no_x ? one : A{1} / a,
+                    by_b = no_y ? one : A{1} / b;
+            const First s1{s, {norm_x * norm_y, none, none}}, x1{a, {none, no_x ? one : a, none}},
+                y1{b, {none, none, no_y ? one : b}};
+            First k;
             if constexpr (Order == 1) {
-                const First k = Shape::evaluate(profile, base, s1, x1, y1);
-                return {k.v, g * k.d[0], g * k.d[1], g * k.d[2]};
+                k = Shape::evaluate(profile, base, s1, x1, y1);
             } else {
                 using Second = Tangent<First, 1>;
                 const Second s2{s1, {{hs, {}}}}, x2{x1, {{hx, {}}}}, y2{y1, {{hy, {}}}};
-                const First k = Shape::evaluate(profile, base, s2, x2, y2).d[0];
-                return {k.v, g * k.d[0], g * k.d[1], g * k.d[2]};
+                k = Shape::evaluate(profile, base, s2, x2, y2).d[0];
             }
+            return {k.v, g * (k.d[0] * by_norms), g * (k.d[1] * by_a), g * (k.d[2] * by_b)};
         }
     } else {
         Jet<V> jet = Shape::template jet<Order>(profile, base);

@@ -113,7 +113,7 @@ def _is_mapped(tensor: Tensor) -> bool:
     return False
 
 
-def _root(x: Tensor, least: float = 0.0) -> Tensor:
+def _root(x: Tensor, least: Tensor | float = 0.0) -> Tensor:
     """Square root; 0 with a derivative of 0 up to ``least``."""
     positive = ~(x <= least)
     return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)
@@ -124,7 +124,8 @@ class _Layer:
     """Variances of the values that enter a ReLU, for the rows of x and of y, and the shares in them.
 
     With p^2 the share of the weights and r^2 that of the bias in a row's variance, the cosine after them is
-    p_x p_y c + r_x r_y, and 1 - p_x p_y - r_x r_y is a sum of squares: nothing cancels.
+    p_x p_y c + r_x r_y, and 1 - p_x p_y - r_x r_y is a sum of squares: nothing cancels. Where p is small,
+    r_x - r_y is taken from it: both r are near 1.
     """
 
     deviation: Tensor
@@ -140,13 +141,16 @@ class _Layer:
         (px, rx), (py, ry) = (((q / (q + bias)), bias / (q + bias)) for q in (x, y))
         (px, rx), (py, ry) = ((_root(p), r.sqrt()) for p, r in ((px, rx), (py, ry)))
         deviation = (x + bias).sqrt() * (y + bias).sqrt()
-        return cls(deviation, px * py, rx * ry, ((px - py) ** 2 + (rx - ry) ** 2) / 2)
+        alpha, beta, p = px * py, rx * ry, px - py
+        r = torch.where(alpha < beta, -p * (px + py) / (rx + ry), rx - ry)
+        return cls(deviation, alpha, beta, (p**2 + r**2) / 2)
 
 
 def _of_angle(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     weight, bias, features = choice.weight_variance, choice.bias_variance, max(x.shape[-1], 1)
     qx, qy = (x * x).sum(-1)[:, :, None], (y * y).sum(-1)[:, None, :]
-    ix, iy = (torch.where(q == 0, 0, 1 / _root(torch.where(q == 0, 1, q))) for q in (qx, qy))
+    least = torch.finfo(x.dtype).tiny  # squares below it have lost their digits
+    ix, iy = (torch.where(q < least, 0, 1 / _root(torch.where(q < least, 1, q))) for q in (qx, qy))
     s = product(x, y)
     c = s * ix * iy
     negative = c < 0
@@ -157,20 +161,21 @@ def _of_angle(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
         return (one - torch.where(negative[b, i, j, None], -other, other)).square().sum(-1) / 2
 
     gap = _repaired(gap, gap < guard(x), exact)
-    none = 32 * torch.finfo(x.dtype).eps ** 2  # an angle below eight roundings has no direction
     qx, qy = weight * qx / features, weight * qy / features
     layer = _Layer.after(qx, qy, bias)
     if bias:
         above = layer.alpha * gap + 2 * layer.beta + layer.gamma  # 1 + c where c is negative
-        gap = torch.where(
-            negative, torch.where(above > 1, 2 - above, above), layer.alpha * gap + layer.gamma
-        )
+        below = layer.alpha * torch.where(negative, 2 - gap, gap) + layer.gamma  # 1 - c
         negative = negative & ~(above > 1)
+        gap = torch.where(negative, above, below)
+    # An angle below eight roundings has no direction; what the biases leave of it is resolved as far.
+    none = 32 * torch.finfo(x.dtype).eps ** 2 * torch.as_tensor(layer.alpha).detach()
     ntk = s / features
     for depth in range(choice.depth):
         angle = 2 * torch.asin(_root(gap / 2, none / 2))
         cosine, sine = 1 - gap, _root(gap * (2 - gap), 2 * none)
-        bend, share = (sine - angle * cosine) / math.pi, angle / math.pi
+        bend = torch.where(angle < 0.5, _bend_of_small(angle), sine - angle * cosine) / math.pi
+        share = angle / math.pi
         k0 = torch.where(negative, share, 1 - share)
         nngp = layer.deviation / 2 * torch.where(negative, bend, cosine + bend)
         ntk = nngp + k0 / 2 * (weight * ntk + bias)
@@ -180,4 +185,13 @@ def _of_angle(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
             qx, qy = (weight * (q + bias) / 2 for q in (qx, qy))
             layer = _Layer.after(qx, qy, bias)
             gap = layer.alpha * gap + layer.gamma
+            none = none * torch.as_tensor(layer.alpha).detach()
     return nngp if choice.kernel == "nngp" else ntk
+
+
+def _bend_of_small(angle: Tensor) -> Tensor:
+    """The difference sin t - t cos t for t below 1/2, where it would cancel."""
+    square, series = angle * angle, torch.zeros_like(angle)
+    for k in range(6, 0, -1):
+        series = 2 * k / math.factorial(2 * k + 1) - square * series
+    return angle * square * series

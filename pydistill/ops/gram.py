@@ -30,6 +30,7 @@ from torch import Tensor
 
 from pydistill.errors import did_you_mean
 from pydistill.ops import _gram_plain as plain
+from pydistill.ops._bandwidths import out_of_range, smallest
 from pydistill.ops._define import Operator, define
 from pydistill.ops._gram_plain import KERNELS, Choice
 from pydistill.ops._layout import vmap_batches
@@ -68,8 +69,8 @@ def gram(
         kernel: ``"linear"``, ``"polynomial"``, ``"rbf"``, ``"laplacian"`` (of the Euclidean distance, as in
             the literature on MMD; scikit-learn's takes the L1 distance), ``"inverse_multiquadric"``,
             ``"nngp"`` or ``"ntk"``. What follows is ignored by kernels that do not have it.
-        bandwidths: One or several w (at most 64) of the three kernels of a distance, greater than 0, in
-            units of the distance; their kernels are summed.
+        bandwidths: One or several w (at most 64) of the three kernels of a distance, in units of the
+            distance, above 1e-9 in float32 and 1e-75 in float64; their kernels are summed.
         degree: Of the polynomial; at least 1.
         scale: Of the polynomial; None is 1/D, as in scikit-learn.
         offset: Of the polynomial.
@@ -87,7 +88,7 @@ def gram(
     """
     _check("gram", x=x, y=y)
     numbers = (bandwidths, degree, scale, offset, depth, weight_variance, bias_variance)
-    choice = _choose("gram", kernel, *numbers, x.shape[-1])
+    choice = _choose("gram", kernel, *numbers, x.shape[-1], x.dtype)
     if choice.kernel == "linear" or not compiled_for(x.device):
         return plain.matrix(x, y, choice)
     return _fused(x, y, choice)
@@ -127,7 +128,7 @@ def gram_diagonal(
     """
     _check("gram_diagonal", x=x)
     numbers = (bandwidths, degree, scale, offset, depth, weight_variance, bias_variance)
-    choice = _choose("gram_diagonal", kernel, *numbers, x.shape[-1])
+    choice = _choose("gram_diagonal", kernel, *numbers, x.shape[-1], x.dtype)
     return plain.diagonal(x, choice)
 
 
@@ -192,6 +193,7 @@ def _choose(
     weight_variance: float,
     bias_variance: float,
     features: int,
+    dtype: torch.dtype,
 ) -> Choice:
     if kernel not in KERNELS:
         hint = did_you_mean(kernel, KERNELS) if isinstance(kernel, str) else ""
@@ -203,16 +205,15 @@ def _choose(
     if not 1 <= len(widths) <= MOST_BANDWIDTHS:
         raise ValueError(f"{op}: bandwidths must be 1 to {MOST_BANDWIDTHS} numbers, found {len(widths)}")
     for width in widths:
-        if not 0 < width < math.inf:
-            raise ValueError(f"{op}: bandwidths must be greater than 0 and finite, found {width}")
+        if not smallest(dtype) < width < math.inf:
+            raise ValueError(out_of_range(op, width, dtype))
     for name, number in (("degree", degree), ("depth", depth)):
         if not isinstance(number, int) or isinstance(number, bool):
             raise TypeError(f"{op}: {name} must be an integer, found {number!r}")
         if not 1 <= number < 1 << 20:
             raise ValueError(f"{op}: {name} must be at least 1, found {number}")
-    scale = 1 / max(features, 1) if scale is None else scale
     for name, value in (("scale", scale), ("offset", offset)):
-        if not math.isfinite(value):
+        if value is not None and not -math.inf < value < math.inf:
             raise ValueError(f"{op}: {name} must be finite, found {value}")
     if not 0 < weight_variance < math.inf:
         raise ValueError(
@@ -224,7 +225,7 @@ def _choose(
         kernel,
         widths,
         degree,
-        float(scale),
+        1 / max(features, 1) if scale is None else float(scale),
         float(offset),
         depth,
         float(weight_variance),

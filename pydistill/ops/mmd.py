@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pydistill.ops._bandwidths import out_of_range, smallest
 from pydistill.ops._define import Operator, define
 from pydistill.ops._layout import vmap_batches
 from pydistill.ops._library import compiled_for
@@ -133,9 +134,9 @@ def _weights(bandwidths: Sequence[float] | Tensor, x: Tensor) -> Tensor:
     if bandwidths.device != x.device:
         raise ValueError(f"mmd: bandwidths must be on x's device {x.device}, found {bandwidths.device}")
     sigma = bandwidths.detach().to(torch.float64)
-    fits = (sigma > _smallest(x.dtype)) & sigma.isfinite()
+    fits = (sigma > smallest(x.dtype)) & sigma.isfinite()
     if _visible(sigma) and not bool(fits.all()):
-        raise ValueError(_out_of_range(sigma[~fits][0].item(), x.dtype))
+        raise ValueError(out_of_range("mmd", sigma[~fits][0].item(), x.dtype))
     weights = torch.where(fits, 0.5 / (sigma * sigma), torch.nan).to(x.dtype)
     return weights.expand(x.shape[0], shape[-1])
 
@@ -150,22 +151,10 @@ def _weights_of_numbers(bandwidths: Sequence[float], x: Tensor) -> Tensor:
         raise ValueError("mmd: bandwidths must hold at least one number, found none")
     sigmas = [float(sigma) for sigma in bandwidths]
     for sigma in sigmas:
-        if not _smallest(x.dtype) < sigma < math.inf:
-            raise ValueError(_out_of_range(sigma, x.dtype))
+        if not smallest(x.dtype) < sigma < math.inf:
+            raise ValueError(out_of_range("mmd", sigma, x.dtype))
     weights = torch.tensor([0.5 / sigma**2 for sigma in sigmas], dtype=x.dtype, device=x.device)
     return weights.expand(x.shape[0], len(sigmas))
-
-
-def _smallest(dtype: torch.dtype) -> float:
-    """Below this the square of 1 / sigma^2, which second derivatives need, is out of range."""
-    return 1e-75 if dtype == torch.float64 else 1e-9
-
-
-def _out_of_range(sigma: float, dtype: torch.dtype) -> str:
-    return (
-        "mmd: bandwidths must be finite and greater than 0 "
-        f"({_smallest(dtype)} for sets computed in {dtype}), found {sigma}"
-    )
 
 
 def _visible(tensor: Tensor) -> bool:

@@ -289,7 +289,7 @@ BAD = [
         r"one of linear, .*, ntk; found 'rfb' .did you mean 'rbf'",
     ),
     (lambda x, y: (x, y), {"kernel": None}, ValueError, "found None"),
-    (lambda x, y: (x, y), {"bandwidths": (1.0, 0.0)}, ValueError, "greater than 0 and finite, found 0.0"),
+    (lambda x, y: (x, y), {"bandwidths": (1.0, 0.0)}, ValueError, r"finite and greater than 0.*found 0\.0"),
     (lambda x, y: (x, y), {"bandwidths": -1}, ValueError, "found -1.0"),
     (lambda x, y: (x, y), {"bandwidths": math.nan}, ValueError, "found nan"),
     (lambda x, y: (x, y), {"bandwidths": math.inf}, ValueError, "found inf"),
@@ -301,6 +301,8 @@ BAD = [
     (lambda x, y: (x, y), {"depth": True}, TypeError, "depth must be an integer, found True"),
     (lambda x, y: (x, y), {"scale": math.inf}, ValueError, "scale must be finite, found inf"),
     (lambda x, y: (x, y), {"offset": math.nan}, ValueError, "offset must be finite, found nan"),
+    (lambda x, y: (x, y), {"bandwidths": 1e-75}, ValueError, r"\(1e-75 for rows computed in torch.float64"),
+    (lambda x, y: (x.float(), y.float()), {"bandwidths": (1, 1e-10)}, ValueError, r"1e-10; scale rows and"),
     (lambda x, y: (x, y), {"weight_variance": 0}, ValueError, "weight_variance must be greater than 0"),
     (lambda x, y: (x, y), {"bias_variance": -0.1}, ValueError, "bias_variance must be 0 or more"),
 ]

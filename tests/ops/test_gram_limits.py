@@ -172,15 +172,67 @@ def test_rows_of_zeros(kernel):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_extreme_bandwidths(dtype):
+@pytest.mark.parametrize("kernel", DISTANCES)
+def test_extreme_bandwidths(kernel, dtype):
     x = rows(3, 4, "x").to(dtype).requires_grad_()
-    for kernel in DISTANCES:
-        for width, off in ((1e-30, 0.0), (1e30, 1.0)):
-            out = gram(x, x, kernel, bandwidths=width)
-            expected = torch.full((1, 3, 3), off).to(dtype)
-            expected.diagonal(dim1=1, dim2=2).fill_(1)
-            assert_near(out, expected, 1e-6)
-            assert torch.autograd.grad(out.sum(), x)[0].isfinite().all()
+    for width, off in ((1.1e-9 if dtype == torch.float32 else 1.1e-75, 0.0), (1e30, 1.0)):
+        found = derivatives(lambda a, w=width: gram(a, a, kernel, bandwidths=w), [x])
+        expected = torch.full((1, 3, 3), off).to(dtype)
+        expected.diagonal(dim1=1, dim2=2).fill_(1)
+        assert_near(found[0], expected, 1e-6)
+        assert all(t.isfinite().all() for t in found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("kernel", DISTANCES)
+def test_narrow_kernels_of_rows_of_their_size(kernel, dtype):
+    """K does not change with the unit of length, its derivatives do by that to the power of their order."""
+    unit = 2.0**-29 if dtype == torch.float32 else 2.0**-248
+    x, y = (rows(4, 3, name).to(dtype) for name in "xy")
+    of = lambda w: lambda a, b: gram(a, b, kernel, bandwidths=(w, 2 * w))  # noqa: E731
+    wide = derivatives(of(1.0), [t.clone().requires_grad_() for t in (x, y)])
+    narrow = derivatives(of(unit), [(t * unit).requires_grad_() for t in (x, y)])
+    for one, other, order in zip(narrow, wide, (0, 1, 1, 1, 2, 2), strict=True):
+        assert_near(one.double() * unit**order, other.double(), 1e-6)
+
+
+@pytest.mark.parametrize("apart", [1e-10, 1e-14])
+def test_laplacian_of_tiny_distances(apart):
+    """Its curvature there is 1 / (w d), far above what its square's third power allows in float32."""
+    x, y = ((rows(2, 3, name) * apart).float() for name in "xy")
+    args, exact = ([t.to(dtype).requires_grad_() for t in (x, y)] for dtype in (x.dtype, torch.float64))
+    found, expected = (derivatives(lambda a, b: gram(a, b, "laplacian"), of) for of in (args, exact))
+    for one, other in zip(found, expected, strict=True):
+        assert_near(one, other, 1e-5)
+
+
+def check_small_rows(kernel, depth, bias, scale, sign):
+    """In float32 against the definition's values, and derivatives, in float64."""
+    x = rows(3, 5, "x", scale=scale).float()
+    y = (sign * rows(4, 5, "y", scale=scale)).float()
+    y[:, 0] = sign * (2 * x[:, 0] + rows(1, 5, "near", scale=0.2 * scale)[0].float())
+    args, exact = ([t.to(dtype).requires_grad_() for t in (x, y)] for dtype in (x.dtype, torch.float64))
+    options = {"depth": depth, "bias_variance": bias}
+    found, expected = (derivatives(lambda a, b: gram(a, b, kernel, **options), of) for of in (args, exact))
+    assert_near(found[0], network(*exact, kernel, **options), 1e-6)
+    for one, other in zip(found[1:], expected[1:], strict=True):
+        assert ((one.double() - other).abs().max() / other.abs().max()).item() < 1e-4
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("scale", [1e-2, 1e-4, 1e-7])
+@pytest.mark.parametrize("bias", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("kernel", ["nngp", "ntk"])
+def test_biases_that_outweigh_the_rows(kernel, depth, bias, scale, sign):
+    check_small_rows(kernel, depth, bias, scale, sign)
+
+
+def test_gradient_of_the_ntk_where_a_bias_outweighs_rows_of_negative_cosine():
+    x = torch.tensor([[[1e-4, 2e-4]]], requires_grad=True)
+    out = gram(x, torch.tensor([[[-2e-4, 0.5e-4]]]), "ntk", depth=1, bias_variance=0.1)
+    (found,) = torch.autograd.grad(out.sum(), x)
+    torch.testing.assert_close(found, torch.tensor([[[-0.0452157, -0.0224579]]]), rtol=1e-5, atol=0)
 
 
 def test_exponential_over_its_range():

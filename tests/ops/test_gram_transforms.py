@@ -7,7 +7,7 @@ import torch
 from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
 
-from pydistill.ops import gram
+from pydistill.ops import gram, gram_diagonal
 from pydistill.seeds import generator
 from tests.ops.test_gram import KERNELS, TOLERANCE, assert_near, check_everything, inputs, of, plain_of
 
@@ -100,6 +100,26 @@ def test_compile_forward_and_backward(backend):
             torch.autograd.grad(repeat(*args), args),
             torch.autograd.grad(loss(plain_of("rbf"))(*again), again),
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamic"), [("linear", None), ("polynomial", True), ("rbf", None), ("ntk", None)]
+)
+def test_compile_with_sizes_that_change(name, dynamic):
+    torch._dynamo.reset()
+    compiled = torch.compile(of(name), backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    for shape in ((2, 3, 4, 7), (2, 3, 4, 9)):
+        args = inputs(shape)
+        found, expected = compiled(*args), of(name)(*args)
+        same(found, expected)
+        same(*(torch.autograd.grad(out.sum(), args) for out in (found, expected)))
+
+
+def test_compiled_diagonal_with_sizes_that_change():
+    compiled = torch.compile(gram_diagonal, backend="aot_eager", fullgraph=True)
+    for features in (7, 9, 11):
+        x = inputs((2, 3, 3, features), grad=False)[0]
+        same(compiled(x, "polynomial"), gram_diagonal(x, "polynomial"))
 
 
 def test_forward_mode_is_refused_by_name():

@@ -182,7 +182,7 @@ REFUSED = [
     (lambda: mmd(X, Y, [-2.0]), ValueError, r"found -2\.0"),
     (lambda: mmd(X, Y, [float("inf")]), ValueError, "found inf"),
     (lambda: mmd(X, Y, [float("nan")]), ValueError, "found nan"),
-    (lambda: mmd(X, Y, [1e-12]), ValueError, "1e-09 for sets computed in torch.float32.*found 1e-12"),
+    (lambda: mmd(X, Y, [1e-12]), ValueError, "1e-09 for rows computed in torch.float32.*found 1e-12"),
     (lambda: mmd(X, Y, torch.tensor([1.0, -3.0])), ValueError, r"found -3\.0"),
     (lambda: mmd(X, Y, torch.tensor([1, 2])), TypeError, "floating-point, found torch.int64"),
     (lambda: mmd(X, Y, torch.ones(3, 2)), ValueError, r"\(B, S\) with B = 2.*found shape \(3, 2\)"),
