@@ -315,7 +315,9 @@ class Course:
                 f"the inner loss is {float(done.losses[at - first].sum())} in step {at} of "
                 f"{first + steps}, at a learning rate of {self._rate(learned, at).item():g}"
             )
-        return done
+        # running statistics are numbers beside the training: no step's outputs depend on them
+        buffers = {name: value.detach() for name, value in done.state["buffers"].items()}
+        return dataclasses.replace(done, state={**done.state, "buffers": buffers})
 
     def step(self, index: int, state: State, learned: Tensors) -> tuple[State, Tensor]:
         """One step of training: a :data:`Step`."""

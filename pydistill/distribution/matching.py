@@ -141,7 +141,7 @@ class DistributionMatching(Method):
         eyes = network  # a copy where rounded: the synthetic branch keeps its float32 weights
         if dtype != torch.float32:
             eyes = copy.deepcopy(network).to(dtype)
-        stage = _Stage(network, augmentation, views, self._terms(problem), [])
+        stage = _Stage(network, augmentation, views, self._terms(problem), [], [])
         with torch.no_grad():
             tallies = [_Tally(term, problem) for term in stage.terms]
             for part in problem.chunks(len(draw.indices)):
@@ -150,6 +150,7 @@ class DistributionMatching(Method):
                 for tally, found in zip(tallies, features, strict=True):
                     tally.add(found, problem.targets(draw.indices[part]), groups.to(problem.device))
         stage.real.extend(tally.total() for tally in tallies)
+        stage.sizes.extend(tally.sizes() for tally in tallies)
         for at, (term, real) in enumerate(zip(stage.terms, stage.real, strict=True)):
             generator = problem.generator("discrepancy", at, turn)
             if len(state["learned"]) == at:
@@ -184,7 +185,7 @@ class DistributionMatching(Method):
         images = state["images"].detach().requires_grad_()
         if len(parts) == 1:
             tallies = self._look(problem, state, images, slice(None))
-            losses = self._losses(problem, state, [tally.total() for tally in tallies], index)
+            losses = self._losses(problem, state, tallies, index)
             (gradient,) = torch.autograd.grad(_total(losses), images)
             return _detached(losses), gradient
 
@@ -197,7 +198,7 @@ class DistributionMatching(Method):
                 ):
                     tally.join(more)
         leaves = [tally.leaves() for tally in tallies]
-        losses = self._losses(problem, state, [tally.total() for tally in tallies], index)
+        losses = self._losses(problem, state, tallies, index)
         flat = iter(torch.autograd.grad(_total(losses), [leaf for each in leaves for leaf in each]))
         slopes = [[next(flat) for _ in each] for each in leaves]
         gradient = torch.empty_like(images)
@@ -220,15 +221,30 @@ class DistributionMatching(Method):
         return tallies
 
     def _losses(
-        self, problem: Problem, state: State, synthetic: Sequence[Tensor], index: int
+        self, problem: Problem, state: State, synthetic: Sequence["_Tally"], index: int
     ) -> dict[str, Tensor]:
-        stage, losses = state[CACHE], {}
-        for at, (term, ours, real) in enumerate(zip(stage.terms, synthetic, stage.real, strict=True)):
-            learned = state["learned"][at]
+        stage: _Stage = state[CACHE]
+        losses = {}
+        for at, (term, tally, real) in enumerate(zip(stage.terms, synthetic, stage.real, strict=True)):
+            learned, ours = state["learned"][at], tally.total()
+            if not term.discrepancy.additive:
+                sizes = tally.sizes(), stage.sizes[at]
+                self._require(term, problem, *sizes)
+                term.discrepancy.told_sizes(*sizes, learned)
             term.discrepancy.learn(ours.detach(), real, learned, problem.generator("learn", at, index))
             loss = term.discrepancy.loss(ours, real, learned, index / self.iterations)
             losses[term.name] = term.layer.weight * loss
         return losses
+
+    def _require(self, term: Term, problem: Problem, synthetic: Sequence[int], real: Sequence[int]) -> None:
+        """Raise ``ValueError`` naming a class of fewer images than a term needs."""
+        least = term.discrepancy.least_images
+        for kind, sizes in (("real", real), ("synthetic", synthetic)):
+            for name, size in zip(problem.groups.names, sizes, strict=True):
+                if size < least:
+                    raise ValueError(
+                        f"{term.name} needs {least} images a class, found {size} {kind} one of class {name!r}"
+                    )
 
     # ---- what the options mean ------------------------------------------------------------------------
 
@@ -270,6 +286,7 @@ class _Stage:
     rows: Parameters
     terms: tuple[Term, ...]
     real: list[Tensor]
+    sizes: list[list[int]]
 
     def features(self, network: nets.Network, images: Tensor, groups: Tensor) -> list[Tensor]:
         """What each term compares of images (M, C, H, W), augmented as their groups are: (M, D) each."""
@@ -311,6 +328,12 @@ class _Tally:
         """The pieces, made the start of a graph."""
         self.pieces = [piece.detach().requires_grad_() for piece in self.pieces]
         return self.pieces
+
+    def sizes(self) -> list[int]:
+        """Images of each group, where sets are looked at."""
+        if self._mass is not None:
+            return []
+        return torch.bincount(torch.cat(self._groups), minlength=len(self._problem.groups)).tolist()
 
     def total(self) -> Tensor:
         """Means (G, D) or sets (G, N, D)."""

@@ -1,9 +1,12 @@
 """What the engine of distribution matching does around the objective, shown with DM."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pydistill.checkpoint import Checkpoint
+from pydistill.data.real import RealData, Split
 from pydistill.distill import distill
 from pydistill.errors import DivergenceError
 from pydistill.method import make_method
@@ -187,3 +190,25 @@ def test_terms_are_told_apart_in_what_is_measured(tiny):
     measured = method.step(problem, method.start(problem), 0)
     assert set(measured) == {"loss", "attention block1", "embedding"}
     torch.testing.assert_close(measured["loss"], measured["attention block1"] + measured["embedding"])
+
+
+def test_the_unbiased_estimate_of_a_class_smaller_than_the_batch(tiny):
+    """Its own images are looked at, and none of them twice; one of a single image is named."""
+
+    def cut(count: int) -> RealData:
+        kept = (tiny.train.targets != 1) | (
+            torch.arange(len(tiny.train)) < int((tiny.train.targets == 1).nonzero()[count])
+        )
+        return replace(tiny, train=Split(tiny.train.images[kept], tiny.train.targets[kept]))
+
+    method = make_method(
+        "mmd", unbiased=True, bandwidth=1.0, batch_real=64, network="convnet:width=4,depth=2", iterations=1
+    )
+    problem = make_problem(cut(5), ipc=2)
+    state = method.start(problem)
+    method.step(problem, state, 0)
+    assert state["learned"][0]["sizes"] == {"synthetic": [2, 2, 2], "real": [27, 5, 27]}
+    with pytest.raises(ValueError, match=r"mmd .* needs 2 images a class, found 1 real one of class '1'"):
+        distill(cut(1), method, ipc=1)
+    with pytest.raises(ValueError, match=r"needs 2 images a class, found 1 synthetic one of class '0'"):
+        distill(tiny, method, ipc=1)

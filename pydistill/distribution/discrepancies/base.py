@@ -5,6 +5,7 @@ what an additive discrepancy needs, so that a batch of any size streams through 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -45,6 +46,19 @@ class Discrepancy(ABC):
     ) -> None:
         """Improve ``state`` in place before the images move; features come without a graph."""
 
+    @property
+    def least_images(self) -> int:
+        """How many images of a class it needs, real and synthetic, where it looks at sets."""
+        return 1
+
+    def told_sizes(  # noqa: B027 (most need nothing)
+        self, synthetic: Sequence[int], real: Sequence[int], state: State
+    ) -> None:
+        """Keep what follows from how many images each group has: its set is filled up by repeating them.
+
+        Called before :meth:`loss`, where it looks at sets.
+        """
+
     @abstractmethod
     def loss(self, synthetic: Tensor, real: Tensor, state: State, progress: float) -> Tensor:
         """The distance, summed over groups: a scalar, differentiable in ``synthetic``.
@@ -70,6 +84,12 @@ class Term:
     name: str
     layer: Layer
     discrepancy: Discrepancy
+
+
+def rounding(sets: Tensor) -> Tensor:
+    """(G,): below it a mean squared difference of features in sets (G, N, D) may be rounding alone."""
+    wide = sets.detach()
+    return wide.square().mean((1, 2)) * (8 * torch.finfo(wide.dtype).eps) ** 2
 
 
 def as_sets(features: Tensor, groups: Tensor, count: int) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pydistill.distribution.discrepancies.base import Discrepancy, State
+from pydistill.distribution.discrepancies.base import Discrepancy, State, rounding
 
 DIRECTIONS = ("forward", "reverse", "symmetric")
 COVARIANCES = ("diagonal", "full")
@@ -22,6 +22,8 @@ class GaussianKL(Discrepancy):
     A class has fewer images than features, so each covariance is shrunk towards a multiple of the
     identity (O. Ledoit, M. Wolf, 2004): ``(1 - shrinkage) C + shrinkage v I``, with v the mean variance of
     the real features of that class, for real and synthetic alike; so one synthetic image a class will do.
+    A class whose real images do not differ (one image, or the same several times) has no variance of its
+    own: v is the mean of the other classes' there, or that of all images where no class has one.
 
     Attributes:
         direction: ``forward``: KL(real || synthetic), which covers the real distribution; ``reverse``:
@@ -51,7 +53,7 @@ class GaussianKL(Discrepancy):
     def loss(self, synthetic: Tensor, real: Tensor, state: State, progress: float) -> Tensor:
         diagonal = self.covariance == "diagonal"
         real_mean, learned_mean = real.mean(1), synthetic.mean(1)
-        spread = real.var(1, correction=0).mean(1)
+        spread = _spread(real)
         p = real_mean, self._shrunk(_covariance(real, real_mean, diagonal), spread)
         q = learned_mean, self._shrunk(_covariance(synthetic, learned_mean, diagonal), spread)
         divergence = kl_diagonal if diagonal else kl_full
@@ -66,6 +68,27 @@ class GaussianKL(Discrepancy):
             return (1 - self.shrinkage) * covariance + floor[:, None]
         identity = torch.eye(covariance.shape[1], dtype=covariance.dtype, device=covariance.device)
         return (1 - self.shrinkage) * covariance + floor[:, None, None] * identity
+
+
+def _spread(real: Tensor) -> Tensor:
+    """(G,) the mean variance of features in sets (G, N, D), above rounding.
+
+    Raises:
+        ValueError: No two real images of any class differ.
+    """
+    own = real.var(1, correction=0).mean(1)
+    alike = own <= rounding(real)
+    if not bool(alike.any()):
+        return own
+    if not bool(alike.all()):
+        return torch.where(alike, own[~alike].mean(), own)
+    whole = real.flatten(0, 1).var(0, correction=0).mean()
+    if bool(whole <= rounding(real).max()):
+        raise ValueError(
+            "the divergence of Gaussians needs real images that differ, found the same features in every "
+            "image of every class"
+        )
+    return whole.expand_as(own)
 
 
 def kl_diagonal(mean: Tensor, variance: Tensor, other_mean: Tensor, other_variance: Tensor) -> Tensor:

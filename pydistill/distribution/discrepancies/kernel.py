@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pydistill.distribution.discrepancies.base import Discrepancy, State
+from pydistill.distribution.discrepancies.base import Discrepancy, State, rounding
 from pydistill.ops import gram, mmd
 
 KERNELS = ("rbf", "polynomial", "linear")
@@ -55,12 +55,29 @@ class KernelMMD(Discrepancy):
         if self.kernel == "rbf" and not self.bandwidths:
             state["bandwidths"] = list(median_bandwidths(real))
 
+    @property
+    def least_images(self) -> int:
+        return 2 if self.unbiased else 1
+
+    def told_sizes(self, synthetic: Sequence[int], real: Sequence[int], state: State) -> None:
+        if self.unbiased:
+            state["sizes"] = {"synthetic": list(synthetic), "real": list(real)}
+
     def loss(self, synthetic: Tensor, real: Tensor, state: State, progress: float) -> Tensor:
         if self.unbiased and min(synthetic.shape[1], real.shape[1]) < 2:
             raise ValueError(
                 "the unbiased estimator needs two images a class, "
                 f"found {synthetic.shape[1]} synthetic and {real.shape[1]} real ones"
             )
+        full = {"synthetic": [synthetic.shape[1]] * len(real), "real": [real.shape[1]] * len(real)}
+        sizes = state.get("sizes", full)
+        if sizes == full:
+            return self._loss(synthetic, real, state)
+        # a repeated row's pair with itself is not of two images: each group's own rows alone
+        pairs = zip(synthetic, sizes["synthetic"], real, sizes["real"], strict=True)
+        return torch.stack([self._loss(a[None, :n], b[None, :m], state) for a, n, b, m in pairs]).sum()
+
+    def _loss(self, synthetic: Tensor, real: Tensor, state: State) -> Tensor:
         if self.kernel == "rbf":
             bandwidths = self.bandwidths or state["bandwidths"]
             return mmd(real, synthetic, bandwidths=bandwidths, unbiased=self.unbiased).sum()
@@ -75,18 +92,28 @@ class KernelMMD(Discrepancy):
 def median_bandwidths(real: Tensor, multiples: Sequence[float] = MULTIPLES) -> tuple[float, ...]:
     """Bandwidths about the typical distance between two images of a class: the median rule.
 
+    Where half of the pairs or more do not differ (classes of one image, or of the same several times), the
+    median is that of the pairs that do; where none does, that of images of different classes.
+
     Args:
         real: Sets (G, N, D); of each at most 512 rows are looked at.
         multiples: Of half the median squared distance, one for each squared bandwidth.
 
     Raises:
-        ValueError: The median distance is 0 or not finite.
+        ValueError: No two images differ, or features are not finite.
     """
     few = real.detach()[:, :_MOST_ROWS].float()
     apart = (
         torch.cat([torch.pdist(rows) for rows in few]).square() if few.shape[1] > 1 else few.new_zeros(1)
     )
+    least = float(rounding(few).max()) * few.shape[2]
     median = float(apart.median())
+    if median <= least:
+        differ = apart[apart > least]
+        if not len(differ):
+            across = torch.pdist(few.transpose(0, 1).flatten(0, 1)[:_MOST_ROWS]).square()
+            differ = across[across > least]
+        median = float(differ.median()) if len(differ) else 0.0
     if not 0 < median < math.inf:
         raise ValueError(
             f"the median rule needs real images that differ and finite features, found a median squared "

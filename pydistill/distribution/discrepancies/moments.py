@@ -30,7 +30,9 @@ class MeanEmbedding(Discrepancy):
 class ChannelVariance(Discrepancy):
     """Squared distance between the variances of channels, over a class's images and over space.
 
-    What batch normalisation would keep of a layer beside its mean; an addition to [1].
+    What batch normalisation would keep of a layer beside its mean; an addition to [1]. The variance is that
+    within images plus that of their means, of which the latter alone is a difference of large numbers: it
+    is kept in float64.
     """
 
     additive: ClassVar[bool] = True
@@ -38,7 +40,8 @@ class ChannelVariance(Discrepancy):
     def view(self, features: Tensor) -> Tensor:
         wide = features if features.dtype == torch.float64 else features.float()
         channels = wide.flatten(2) if wide.ndim == 4 else wide[:, :, None]
-        return torch.cat([channels.mean(2), channels.square().mean(2)], 1)
+        mean, within = channels.mean(2).double(), channels.var(2, correction=0).double()
+        return torch.cat([mean, mean.square() + within], 1)
 
     def loss(self, synthetic: Tensor, real: Tensor, state: State, progress: float) -> Tensor:
         return (_variances(synthetic) - _variances(real)).square().sum()
