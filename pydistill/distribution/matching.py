@@ -243,7 +243,8 @@ class DistributionMatching(Method):
             for name, size in zip(problem.groups.names, sizes, strict=True):
                 if size < least:
                     raise ValueError(
-                        f"{term.name} needs {least} images a class, found {size} {kind} one of class {name!r}"
+                        f"{term.name} needs {least} images a class, found {size} {kind} one "
+                        f"of class {name!r}"
                     )
 
     # ---- what the options mean ------------------------------------------------------------------------
