@@ -59,6 +59,24 @@ def test_a_packed_set_from_selection_to_report(source, tmp_path, capsys):
     assert json.loads((tmp_path / "report.json").read_text())["formation"]["factor"] == 2
 
 
+def test_pictures_are_exported_and_scored(source, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "out"
+    assert distill(source, run, *DM, "--iterations", "3", "--learning-rate", "9") == 0
+    assert main(["export", str(run), str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "of the pixels lay outside the range of a picture" in said
+    assert "were clamped" in said
+    short = ["--network", "mlp:width=4", "--repeats", "1", "--epochs", "2"]
+    assert main(["evaluate", str(out), *short, "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any("was read from exported pictures" in note and "were clamped" in note for note in notes)
+    assert main(["export", str(run), str(tmp_path / "stretched"), "--scale", "range", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"]["scale"] == "range"
+    assert main(["export", str(run), str(tmp_path / "set.parquet")]) == 0
+    assert DistilledData.from_parquet(tmp_path / "set.parquet") == DistilledData.load(run)
+    assert main(["export", str(run), str(out)]) == 4
+
+
 def test_a_packed_set_is_told_of_as_it_is_made(source, tmp_path, capsys):
     assert distill(source, tmp_path, "--method", "random", "--factor", "2") == 0
     assert "6 images of 4 views each" in capsys.readouterr().err
@@ -131,7 +149,7 @@ def test_a_failed_command_leaves_no_new_folder(data, source, tmp_path):
         (["--method", "dm", "--network", "convnet:depth=5"], 2, "depth"),
         (["--method", "random", "--ipc", "0"], 2, "ipc must be at least 1, got 0"),
         (["--method", "random", "--ipc", "-1"], 2, "ipc must be at least 1, got -1"),
-        (["--method", "random", "--ipc", "99"], 2, "has only 27 training images"),
+        (["--method", "random", "--ipc", "99"], 2, "(27) have fewer training images: ask for at most 27"),
         (["--method", "random", "--factor", "3"], 2, "factor 3 does not divide images of 8x8 pixels"),
         (["--method", "random", "--factor", "0"], 2, "factor must be at least 1, got 0"),
         (["--method", "random", "--factor", "4"], 2, "packed of 16 real ones"),

@@ -23,6 +23,7 @@ COMMANDS = {
         "The same command goes on where it was stopped, and adds to what is there. Under torchrun the "
         "experts are shared out among the ranks."
     ),
+    "export": "Write a distilled set for other tools: a folder of PNG, or one exact parquet file.",
     "methods": "List the methods.",
     "info": "Tell versions, what the extension was built with or why it is absent; or what a set holds.",
 }

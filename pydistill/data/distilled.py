@@ -6,24 +6,33 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pydistill.data import parts, told
+from pydistill.data.equality import ByContent
 from pydistill.data.formation import check_factor, decode, repeat_targets
+from pydistill.data.parts import Several, position, positions
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.recipe import Recipe
 from pydistill.nets import Network
 from pydistill.tasks import Task
 
+if TYPE_CHECKING:
+    from pydistill.data.folder_export import Loss, Scale
+
+EXPORTED = "export.json"
+"""What a folder of exported pictures holds beside them."""
+
 LabelKind: TypeAlias = Literal["classes", "probabilities", "values", "views"]
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
 
-@dataclass(frozen=True)
-class Provenance:
+@dataclass(frozen=True, eq=False)
+class Provenance(ByContent):
     """How a distilled set came to be.
 
     Attributes:
@@ -41,6 +50,9 @@ class Provenance:
         short_classes: Training images of every class that has fewer than the budget asks for, by name.
         relabelled: How a network gave the targets afterwards, where one did: kind, teacher and a digest of
             its weights, temperature; draws and their seed.
+        part_of: Stored images of the set that this is a part of; None: it is whole.
+        exported: What was lost where the images were read from exported pictures, see
+            :class:`~pydistill.data.folder_export.Loss`; None: they are exact.
     """
 
     method: str
@@ -56,6 +68,8 @@ class Provenance:
     clamp: bool = False
     short_classes: Mapping[str, int] = field(default_factory=dict)
     relabelled: Mapping[str, JSON] | None = None
+    part_of: int | None = None
+    exported: Mapping[str, JSON] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -66,11 +80,13 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DistilledData(Dataset[tuple[Tensor, Tensor]]):
+class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
     """What one trains on in place of the real data.
 
     As a ``torch`` data set its items are the pairs of :meth:`views`, ready for a network. Training goes
-    through views, never through ``images``: a stored image decodes into ``factor**2`` of them.
+    through views, never through ``images``: a stored image decodes into ``factor**2`` of them. An index
+    gives a pair, a slice, numbers or a mask a batch of them. Two sets are equal where all they hold is,
+    bit for bit, on whatever device.
 
     Attributes:
         images: (M, C, H, W) float32, contiguous, network input (preprocessed pixels), as stored.
@@ -162,12 +178,49 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.images) * self.factor**2
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        at = index + len(self) if index < 0 else index
-        if not 0 <= at < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} views")
-        stored, view = divmod(at, self.factor**2)
-        return decode(self.images[stored : stored + 1], self.factor)[view], self.targets[stored]
+    def __getitem__(self, index: int | Several) -> tuple[Tensor, Tensor]:
+        at = position(index, len(self), "views")
+        if at is not None:
+            stored, view = divmod(at, self.factor**2)
+            return decode(self.images[stored : stored + 1], self.factor)[view], self.targets[stored]
+        several: Any = index
+        picked = positions(several, len(self), "views").to(self.images.device)
+        if self.factor == 1:
+            return self.images[picked], self.targets[picked]
+        stored, inverse = torch.unique(picked // self.factor**2, return_inverse=True)
+        views = decode(self.images[stored], self.factor)
+        found = views[inverse * self.factor**2 + picked % self.factor**2]
+        return found, self.targets[picked // self.factor**2]
+
+    def __repr__(self) -> str:
+        return told.distilled_line(self)
+
+    def _repr_html_(self) -> str:
+        return told.distilled_html(self)
+
+    def subset(self, chosen: Several) -> "DistilledData":
+        """A set of some of the stored images, all else as it is; its provenance says that it is a part.
+
+        Args:
+            chosen: A slice, numbers, or a truth value for each stored image.
+
+        Raises:
+            IndexError: A number is out of range.
+            ValueError: None is chosen.
+        """
+        return parts.subset(self, chosen)
+
+    def to(self, device: torch.device | str) -> "DistilledData":
+        """The same set with every tensor on ``device``: views, targets, networks, preprocessing."""
+        return parts.moved(self, device)
+
+    def cpu(self) -> "DistilledData":
+        """The same set in the processor's memory."""
+        return self.to("cpu")
+
+    def cuda(self) -> "DistilledData":
+        """The same set on the current GPU."""
+        return self.to("cuda")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -247,21 +300,37 @@ class DistilledData(Dataset[tuple[Tensor, Tensor]]):
 
     @classmethod
     def load(cls, folder: Path | str) -> "DistilledData":
-        """Read a saved set, bit for bit as it was.
+        """Read a saved set, bit for bit as it was; of a folder of exported pictures, what those have of it.
 
         Raises:
             DataError: There is none.
             FileFormatError: A file is truncated, was altered, or is of another format or version.
         """
-        from pydistill.data.store import load
+        from pydistill.data.store import ROOT, load
 
-        return load(Path(folder))
+        folder = Path(folder)
+        if (folder / EXPORTED).exists() and not (folder / ROOT).exists():
+            return cls.from_folder(folder)
+        return load(folder)
 
-    def export_folder(self, folder: Path | str) -> None:
-        """Write stored images as PNG; lossy, see :func:`pydistill.data.export.export_folder`."""
-        from pydistill.data.export import export_folder
+    def export_folder(self, folder: Path | str, scale: "Scale" = "clamp") -> "Loss":
+        """Write stored images as PNG; lossy, see :func:`pydistill.data.folder_export.export_folder`."""
+        from pydistill.data.folder_export import export_folder
 
-        export_folder(self, Path(folder))
+        return export_folder(self, Path(folder), scale)
+
+    @classmethod
+    def from_folder(cls, folder: Path | str) -> "DistilledData":
+        """Read what :meth:`export_folder` wrote, as the pictures have it."""
+        from pydistill.data.folder_export import from_folder
+
+        return from_folder(Path(folder))
+
+    def as_exported(self, scale: "Scale" = "clamp") -> "DistilledData":
+        """The set as its exported pictures have it: evaluated, it shows what they lose."""
+        from pydistill.data.folder_export import as_exported
+
+        return as_exported(self, scale)
 
     def export_parquet(self, path: Path | str) -> None:
         """Write one exact parquet file, see :func:`pydistill.data.export.export_parquet`."""

@@ -1,10 +1,8 @@
-"""Distilled sets for other tools: PNG folders (lossy) and parquet (exact)."""
+"""Distilled sets for other tools, exactly: parquet. Folders of PNG: :mod:`pydistill.data.folder_export`."""
 
 import base64
-import csv
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,81 +16,13 @@ from torch import Tensor
 
 from pydistill.data.distilled import DistilledData
 from pydistill.data.store import assemble, describe, reporting, side_tensors, unsealed
-from pydistill.errors import DataError, FileFormatError, OutputError
-from pydistill.files import partial, write_atomically, write_bytes
-from pydistill.pictures import to_picture
+from pydistill.errors import DataError, FileFormatError
+from pydistill.files import write_atomically, write_bytes
 from pydistill.records import sealed
 
 _KEY = b"pydistill"
 _LARGEST_INLINE = 1 << 20
 """Bytes of preprocessing kept in a parquet file's metadata; a larger one (whitening) goes beside it."""
-
-
-def export_folder(distilled: DistilledData, folder: Path) -> None:
-    """Write ``folder/<class>/<number>.png`` and ``folder/export.json``.
-
-    This is lossy: pixels are clamped to [0, 1] and rounded to 8 bits. ``export.json`` says how many were
-    clamped, and holds what PNG cannot: class names in order, augmentation, learning rate, factor. Pictures
-    are of the stored images: at a factor above 1 each is to be cut into ``factor**2`` patches, enlarged as
-    :func:`pydistill.data.formation.decode` does, before it is trained on. Soft targets are written to
-    ``targets.csv``, exactly, a row a picture; the folder is then that of the class the image was made for.
-
-    Args:
-        distilled: The set.
-        folder: Made here; must not exist, or be empty.
-
-    Raises:
-        ValueError: Images have neither 1 nor 3 channels.
-        OutputError: ``folder`` holds something already, or could not be written; nothing is left behind.
-    """
-    if distilled.images.shape[1] not in (1, 3):
-        raise ValueError(
-            f"PNG holds 1 or 3 channels, the images have {distilled.images.shape[1]}: use parquet"
-        )
-    try:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise OutputError(f"{folder} is not empty: choose another folder, or remove it first")
-        with partial(folder) as temporary:
-            temporary.mkdir()
-            _fill(distilled, temporary)
-            temporary.replace(folder)
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
-
-
-def _fill(distilled: DistilledData, folder: Path) -> None:
-    pixels, classes = distilled.pixels().cpu(), distilled.classes.tolist()
-    titles = _folder_names(distilled.task.class_names)
-    for index in set(classes):  # a class without a picture gets no folder: an empty one cannot be loaded
-        (folder / titles[index]).mkdir()
-    files = [f"{titles[index]}/{at:05d}.png" for at, index in enumerate(classes)]
-    for file, image in zip(files, pixels, strict=True):
-        to_picture(image).save(folder / file)
-    clamped = float(((pixels < 0) | (pixels > 1)).float().mean())
-    about = {
-        "lossy": "pixels were clamped to [0, 1] and rounded to 8 bits: train on the saved set instead",
-        "clamped_share_of_pixels": clamped,
-        "class_names": list(distilled.task.class_names),
-        "folders": titles,
-        "augment": distilled.augment,
-        "learning_rate": distilled.learning_rate,
-        "factor": distilled.factor,
-    }
-    (folder / "export.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    if distilled.targets.is_floating_point():
-        with (folder / "targets.csv").open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(["file", *distilled.task.class_names])
-            writer.writerows(
-                [file, *map(repr, row)] for file, row in zip(files, distilled.targets.tolist(), strict=True)
-            )
-
-
-def _folder_names(names: tuple[str, ...]) -> list[str]:
-    """Class names as folder names; numbered where two would become the same."""
-    plain = [re.sub(r"[^\w.+-]+", "_", name).strip(".") or "class" for name in names]
-    distinct = len({name.lower() for name in plain}) == len(plain)
-    return plain if distinct else [f"{at:03d}_{name}" for at, name in enumerate(plain)]
 
 
 def export_parquet(distilled: DistilledData, path: Path) -> None:

@@ -15,12 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pydistill.data.equality import ByContent
+
 
 @dataclass(frozen=True, eq=False)
-class Preprocess(ABC):
+class Preprocess(ByContent, ABC):
     """An invertible map from pixels to network input, fitted on training images."""
 
     name: ClassVar[str]
+
+    def __repr__(self) -> str:
+        held = (f"{name} {tuple(value.shape)}" for name, value in self.tensors().items())
+        return f"{type(self).__name__}({', '.join(held)})"
 
     @classmethod
     @abstractmethod
@@ -73,7 +79,7 @@ def require(tensors: Mapping[str, Tensor], names: tuple[str, ...]) -> None:
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Standardise(Preprocess):
     """Subtract the training mean of each channel and divide by its standard deviation.
 
@@ -125,7 +131,7 @@ class Standardise(Preprocess):
         return len(self.mean) == shape[0]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Whiten(Preprocess):
     """ZCA whitening of standardised pixels: decorrelate them, changing each image as little as may be.
 

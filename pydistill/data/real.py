@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pydistill.data import told
 from pydistill.data.preprocess import Preprocess
 from pydistill.tasks import Task
 
@@ -24,6 +25,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return told.split_line(self)
 
     def take(self, indices: Tensor) -> "Split":
         """The images at ``indices`` (M,) int64, copied."""
@@ -59,6 +63,12 @@ class RealData:
     mirror: bool
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return told.real_line(self)
+
+    def _repr_html_(self) -> str:
+        return told.real_html(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pydistill import nets
+from pydistill.data.equality import ByContent
 from pydistill.optim import Adam, Optimiser, Sgd
 
 TRAINED = "trained"
@@ -21,8 +22,8 @@ LOSSES = ("task", "squared")
 regress, not probabilities."""
 
 
-@dataclass(frozen=True)
-class StoredNetwork:
+@dataclass(frozen=True, eq=False)
+class StoredNetwork(ByContent):
     """A network that is kept with a distilled set; its weights count in the set's bytes.
 
     Attributes:
@@ -55,8 +56,8 @@ class StoredNetwork:
         return network.requires_grad_(False).eval()
 
 
-@dataclass(frozen=True)
-class StoredViews:
+@dataclass(frozen=True, eq=False)
+class StoredViews(ByContent):
     """Augmented views with targets of their own, E of each view, to train on in place of drawn ones.
 
     Attributes:
@@ -81,8 +82,8 @@ class StoredViews:
         return self.parameters.nbytes + self.targets.nbytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredTraining:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StoredTraining(ByContent):
     """The training that a set was learned through: what it does best, and nothing else may.
 
     Attributes:
@@ -139,8 +140,8 @@ class StoredTraining:
         return {**facts, "rates": list(self.rates), "start": self.start is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recipe(ByContent):
     """How a distilled set is meant to be used, beyond its images, targets, augmentation and rate.
 
     Attributes:

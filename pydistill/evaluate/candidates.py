@@ -115,14 +115,22 @@ def gather(
 
 
 def _draw(distilled: DistilledData, data: RealData, protocol: Protocol) -> list[Packed]:
-    """Random selections, packed as the set is."""
-    groups, ipc = data.task.groups(data.train.targets), distilled.provenance.ipc
+    """Random selections, packed as the set is, of as many stored images of each class."""
+    groups, each = data.task.groups(data.train.targets), _budget(distilled)
     found = []
     for at in range(protocol.random_draws):
         generator = seeds.generator(protocol.seed, "random", at)
-        draw = groups.draw(ipc, generator, strict=False, packed=distilled.factor**2)
+        draw = groups.draw(each, generator, strict=False, packed=distilled.factor**2)
         found.append(pack(data, draw, distilled.factor))
     return found
+
+
+def _budget(distilled: DistilledData) -> int | list[int]:
+    """Stored images of each class; where the set does not know its images' classes, those asked for."""
+    made = distilled.targets if distilled.origin is None else distilled.origin
+    if made.is_floating_point():
+        return distilled.provenance.ipc
+    return torch.bincount(made.cpu(), minlength=distilled.task.outputs).tolist()
 
 
 def _distilled(

@@ -1,10 +1,13 @@
 """What a reader of an evaluation should know, in sentences."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydistill.data.distilled import DistilledData
+from pydistill.data.folder_export import Loss
 from pydistill.data.real import RealData
 from pydistill.data.recipe import Recipe
+from pydistill.data.short import shortage
 from pydistill.evaluate.facts import OWN_TRAINING, REGRESSION, Regime, Source, TrainingSet
 from pydistill.evaluate.protocol import Protocol
 
@@ -45,18 +48,40 @@ def notes_on(
         )
     for sources in sets.values():
         notes += _bytes(sources)
-    wanted = made.ipc * own.factor**2
-    fewest = min(len(member) for member in data.task.groups(data.train.targets).members)
-    if random is not None and fewest < wanted:
-        notes.append(
-            f"A random selection takes {wanted} real images a class, but a class has only {fewest}: "
-            "it gives them all."
-        )
+    notes += _short(distilled, data, random is not None)
+    notes += _exported(made.exported)
     if random is not None and random.images != own.images:
         notes.append(f"Networks saw {own.images} distilled images but {random.images} random ones.")
     if made.fingerprint != data.fingerprint:
         notes.append(f"The set was distilled from other data ({made.data}) than it was evaluated on.")
     return (*notes, *data.notes)
+
+
+def _short(distilled: DistilledData, data: RealData, random: bool) -> list[str]:
+    """Which classes have fewer images than the budget says."""
+    made, factor = distilled.provenance, distilled.factor
+    notes = []
+    if made.part_of is not None:
+        notes.append(f"The set is a part of one of {made.part_of:,} stored images.")
+    told = shortage(made.short_classes, made.ipc, factor)
+    if told:
+        alike = ", in random selections as in the distilled set" if random else ""
+        notes.append(f"Not every class has as many images as were asked for: {told}{alike}.")
+    wanted = made.ipc * factor**2
+    fewest = min(len(member) for member in data.task.groups(data.train.targets).members)
+    if random and not told and fewest < wanted:
+        notes.append(
+            f"A random selection takes {wanted} real images a class, but a class has only {fewest}: "
+            "it gives them all."
+        )
+    return notes
+
+
+def _exported(loss: Mapping[str, Any] | None) -> list[str]:
+    """What the pictures that the set was read from have lost."""
+    if loss is None:
+        return []
+    return [f"The distilled set was read from exported pictures: {Loss(**loss).text()}."]
 
 
 def _rate(

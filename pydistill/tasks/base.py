@@ -42,11 +42,13 @@ class Groups:
     def __len__(self) -> int:
         return len(self.members)
 
-    def draw(self, each: int, generator: torch.Generator, *, strict: bool, packed: int = 1) -> Draw:
+    def draw(
+        self, each: int | Sequence[int], generator: torch.Generator, *, strict: bool, packed: int = 1
+    ) -> Draw:
         """``each * packed`` different images of every group, uniformly at random.
 
         Args:
-            each: How many stored images a group.
+            each: How many stored images a group: one number for all, at least 1, or one for each, from 0.
             generator: The CPU generator that decides.
             strict: Refuse where a group is smaller than that; otherwise take the whole group.
             packed: How many real images go into a stored one.
@@ -54,13 +56,17 @@ class Groups:
         Raises:
             ValueError: ``each`` is below 1, or ``strict`` and groups are too small (they are named).
         """
-        if each < 1:
-            raise ValueError(f"expected at least 1 image a group, got {each}")
+        if isinstance(each, int):
+            if each < 1:
+                raise ValueError(f"expected at least 1 image a group, got {each}")
+            each = [each] * len(self)
         if strict:
-            self.require(each, packed)
-        count = each * packed
+            self.require(max(each), packed)
         orders = [torch.randperm(len(member), generator=generator) for member in self.members]
-        picks = [m[order[:count]] for m, order in zip(self.members, orders, strict=True)]
+        picks = [
+            member[order[: count * packed]]
+            for member, order, count in zip(self.members, orders, each, strict=True)
+        ]
         return Draw(
             torch.cat(picks), torch.cat([torch.full_like(pick, at) for at, pick in enumerate(picks)])
         )

@@ -1,0 +1,157 @@
+"""Real data and distilled sets in one line, and as a small piece of HTML for notebooks."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import torch
+
+from pydistill.data.short import shortage
+from pydistill.shown import printable
+
+if TYPE_CHECKING:
+    from pydistill.data.distilled import DistilledData
+    from pydistill.data.real import RealData, Split
+
+_CLASSES, _COLUMNS = 20, 10
+"""Most classes and images a class in a picture."""
+_SHORT = 3
+"""Most classes with fewer images that are named."""
+_LONGEST = 60
+"""Letters of a name."""
+_STYLE = "border-collapse:collapse;text-align:left"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few names; how many more there are."""
+    shown = ", ".join(_cut(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def size(shape: Sequence[int]) -> str:
+    """``3x32x32``."""
+    return "x".join(map(str, shape))
+
+
+def split_line(split: "Split") -> str:
+    """``Split(54,000 images 1x28x28 uint8)``."""
+    images = split.images
+    kind = str(images.dtype).removeprefix("torch.")
+    return f"Split({len(images):,} images {size(images.shape[1:])} {kind})"
+
+
+def real_line(data: "RealData") -> str:
+    """Name, splits, shape and classes of real data."""
+    counts = ", ".join(f"{len(split):,} {name}" for name, split in _splits(data))
+    names = data.task.class_names
+    return (
+        f"RealData({_cut(data.name)}: {counts} images {size(data.shape)}, {len(names)} classes "
+        f"({some(names)}), {data.preprocess.name}, {'mirrored' if data.mirror else 'not mirrored'})"
+    )
+
+
+def distilled_line(distilled: "DistilledData") -> str:
+    """Method, data, budget, labels and bytes of a distilled set."""
+    return f"DistilledData({'; '.join(f'{value}' for _, value in _facts(distilled))})"
+
+
+def real_html(data: "RealData") -> str:
+    """Facts and a picture of the first training images of each class."""
+    names = data.task.class_names
+    facts = [
+        *((f"{name} images", f"{len(split):,}") for name, split in _splits(data)),
+        ("size", size(data.shape)),
+        ("classes", f"{len(names)}: {some(names, _CLASSES)}"),
+        ("preprocessing", data.preprocess.name),
+        ("mirrored in training", "yes" if data.mirror else "no"),
+        ("fingerprint", data.fingerprint[:16]),
+        *(("note", note) for note in data.notes),
+    ]
+    members = data.task.groups(data.train.targets).members[:_CLASSES]
+    first = [member[:_COLUMNS] for member in members]
+    rows = []
+    for name, chosen in zip(names, first, strict=False):
+        images = data.train.images[chosen]
+        rows.append((name, images / 255 if images.dtype == torch.uint8 else images))
+    return _html(f"Real data: {_cut(data.name)}", facts, rows, "Training images, a row a class")
+
+
+def distilled_html(distilled: "DistilledData") -> str:
+    """Facts and a picture of a distilled set."""
+    pixels, classes = distilled.pixels().cpu(), distilled.classes.cpu()
+    rows = [
+        (name, pixels[classes == at][:_COLUMNS])
+        for at, name in enumerate(distilled.task.class_names[:_CLASSES])
+    ]
+    return _html("Distilled set", _facts(distilled), rows, "Stored images, a row a class")
+
+
+def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
+    made, names = distilled.provenance, distilled.task.class_names
+    count = f"{len(distilled.images):,} images {size(distilled.shape)}"
+    if distilled.factor > 1:
+        count += f" of {distilled.factor**2} views each"
+    facts = [
+        ("method", f"{_cut(made.method)} on {_cut(made.data)}"),
+        ("stored", count),
+        ("classes", f"{len(names)} classes ({some(names)}), {made.ipc} images each"),
+        ("labels", _labels(distilled)),
+        ("bytes", f"{distilled.nbytes['total']:,} bytes"),
+    ]
+    if made.part_of is not None:
+        facts.append(("part", f"part of a set of {made.part_of:,}"))
+    if 0 < len(made.short_classes) <= _SHORT:
+        facts.append(("short", shortage(made.short_classes, made.ipc, distilled.factor)))
+    elif made.short_classes:
+        facts.append(("short", f"{len(made.short_classes)} classes have fewer images"))
+    if made.exported is not None:
+        facts.append(("exported", f"read from pictures of 8 bits ({made.exported['scale']})"))
+    if distilled.images.device.type != "cpu":
+        facts.append(("device", f"on {distilled.images.device}"))
+    return facts
+
+
+def _labels(distilled: "DistilledData") -> str:
+    if distilled.recipe.views is not None:
+        return "labels: probabilities of stored views"
+    if not distilled.targets.is_floating_point():
+        return "labels: classes"
+    return "labels: values to regress" if distilled.recipe.loss == "squared" else "labels: probabilities"
+
+
+def _splits(data: "RealData") -> list[tuple[str, "Split"]]:
+    return [("training", data.train), ("validation", data.validation), ("test", data.test)]
+
+
+def _cut(text: str) -> str:
+    plain = printable(text)
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 3]}..."
+
+
+def _html(
+    title: str, facts: Iterable[tuple[str, str]], rows: Sequence[tuple[str, torch.Tensor]], caption: str
+) -> str:
+    cells = "".join(
+        f"<tr><th style='{_STYLE}'>{escape(printable(name))}</th>"
+        f"<td style='{_STYLE}'>{escape(printable(value))}</td></tr>"
+        for name, value in facts
+    )
+    shown = [(name, images) for name, images in rows if len(images)]
+    return (
+        f"<div><strong>{escape(title)}</strong><table style='{_STYLE}'>{cells}</table>"
+        f"{picture(shown, caption)}</div>"
+    )
+
+
+def picture(rows: Sequence[tuple[str, torch.Tensor]], caption: str) -> str:
+    """An image element that holds a grid of images, nothing where there is none."""
+    if not rows:
+        return ""
+    from pydistill.pictures import grid
+
+    file = io.BytesIO()
+    grid(rows, columns=_COLUMNS).save(file, format="PNG")
+    content = base64.b64encode(file.getvalue()).decode()
+    return f"<img alt='{escape(caption)}' src='data:image/png;base64,{content}' style='max-width:100%'>"
