@@ -1,15 +1,13 @@
 """NumPy arrays and torch tensors, at hand or in an ``.npz`` file."""
 
-import zipfile
 from collections.abc import Mapping
 from typing import Any, ClassVar
-
-import numpy as np
 
 from pydistill.data.real import Split
 from pydistill.data.sources.array_names import SHOWN, flattened, pairs
 from pydistill.data.sources.base import Options, Raw, Source, as_path, surroundings
 from pydistill.data.sources.labels import some, understand
+from pydistill.data.sources.npz import read_npz
 from pydistill.data.sources.pixels import from_array
 from pydistill.errors import DataError
 
@@ -47,12 +45,7 @@ class Npz(Source):
     def read(self, source: object, options: Options) -> Raw:
         path = as_path(source)
         assert path is not None
-        try:
-            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} cannot be read as an .npz file: {error}") from error
-        return from_arrays(path.stem, arrays, options, surroundings(path))
+        return from_arrays(path.stem, read_npz(path), options, surroundings(path))
 
 
 def from_arrays(

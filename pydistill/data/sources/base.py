@@ -101,8 +101,11 @@ def as_path(source: object) -> Path | None:
     """The existing file or folder that ``source`` names, or None."""
     if not isinstance(source, str | os.PathLike):
         return None
-    path = Path(source).expanduser()
-    return path if path.exists() else None
+    try:
+        path = Path(source).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # a name too long, a NUL, a user unknown
+        return None
 
 
 def source_name(path: Path) -> str:

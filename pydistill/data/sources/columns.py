@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pydistill.data.real import Split
 from pydistill.data.sources.base import Options, Raw
+from pydistill.data.sources.inside import read_inside
 from pydistill.data.sources.labels import some, understand
 from pydistill.data.sources.names import assign
 from pydistill.data.sources.picture import Seen
@@ -28,8 +29,11 @@ def convert(
     options: Options,
     hints: tuple[str, ...] = (),
     folders: tuple[str, ...] = (),
+    roots: tuple[Path, ...] = (),
 ) -> Raw:
     """Splits of ``datasets.Dataset`` tables; ``hints`` and ``folders`` as in :class:`Raw`.
+
+    Where a column of images names files, these are read from ``roots`` only, see :func:`read_inside`.
 
     Raises:
         DataError: No split is the training split, a column cannot be told, or a value is no image or label.
@@ -54,7 +58,7 @@ def convert(
     learned = understand(labels, options.class_names, names)
     seen = Seen()
     splits = {
-        split: Split(_images(sets[split], image, f"{name}, {split}", options, seen), targets)
+        split: Split(_images(sets[split], image, f"{name}, {split}", options, seen, roots), targets)
         for split, targets in learned.targets.items()
     }
     info = getattr(sets["train"], "info", None)
@@ -147,7 +151,9 @@ def _labels(table: Any, column: str) -> Any:
     return table.with_format("arrow")[:].column(column).to_pylist()
 
 
-def _images(table: Any, column: str, where: str, options: Options, seen: Seen) -> Tensor:
+def _images(
+    table: Any, column: str, where: str, options: Options, seen: Seen, roots: tuple[Path, ...]
+) -> Tensor:
     from datasets import Image
 
     rows = table.select_columns([column])
@@ -156,7 +162,7 @@ def _images(table: Any, column: str, where: str, options: Options, seen: Seen) -
         rows = rows.cast_column(column, Image(decode=False))
     elif not isinstance(kind, Mapping) and getattr(kind, "dtype", None) not in ("binary", "large_binary"):
         return _arrays(rows.with_format("arrow")[:].column(column).to_pylist(), where, options)
-    return decode(_encoded(rows.with_format("arrow"), column, where), options.size, seen)
+    return decode(_encoded(rows.with_format("arrow"), column, where, roots), options.size, seen)
 
 
 def _arrays(values: list[Any], where: str, options: Options) -> Tensor:
@@ -169,22 +175,19 @@ def _arrays(values: list[Any], where: str, options: Options) -> Tensor:
     return from_array(array, options.layout, where)
 
 
-def _encoded(rows: Any, column: str, where: str) -> Iterator[Encoded]:
+def _encoded(rows: Any, column: str, where: str, roots: tuple[Path, ...]) -> Iterator[Encoded]:
     at = 0
     for table in rows.iter(batch_size=_ROWS):
         for value in table.column(column).to_pylist():
             value = {"bytes": value} if isinstance(value, bytes) else value
             title = f"{where}, row {at}" + (f" ({value['path']})" if value and value.get("path") else "")
-            yield title, _content(value, title)
+            yield title, _content(value, title, roots)
             at += 1
 
 
-def _content(value: Any, title: str) -> bytes:
+def _content(value: Any, title: str, roots: tuple[Path, ...]) -> bytes:
     if value and value.get("bytes") is not None:
         return bytes(value["bytes"])
     if value and value.get("path"):
-        try:
-            return Path(value["path"]).read_bytes()
-        except OSError as error:
-            raise DataError(f"{title} cannot be read: {error.strerror or error}") from error
+        return read_inside(value["path"], roots, title)
     raise DataError(f"{title} holds no image")

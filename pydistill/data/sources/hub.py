@@ -71,7 +71,17 @@ class HubName(Source):
     def read(self, source: object, options: Options) -> Raw:
         name = str(source)
         hub = ALIASES.get(name, name)
-        return convert(name, load(name, hub, options.subset, cache_dir=options.cache), options, (hub,))
+        found = load(name, hub, options.subset, cache_dir=options.cache)
+        return convert(name, found, options, (hub,), roots=_caches(options.cache))
+
+
+def _caches(cache: Path | None) -> tuple[Path, ...]:
+    """Where files of data sets from the hub lie once they are here."""
+    from datasets import config
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    own = (config.HF_DATASETS_CACHE, config.HF_CACHE_HOME, HF_HUB_CACHE, cache)
+    return tuple(Path(folder).expanduser().resolve() for folder in own if folder is not None)
 
 
 def load(shown: str, *where: str | None, cache_dir: Path | None, **more: Any) -> Mapping[str, Any]:

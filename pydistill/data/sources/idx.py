@@ -5,6 +5,7 @@ import math
 import re
 import zlib
 from dataclasses import replace
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,9 @@ from pydistill.data.real import Split
 from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.idx_files import Found, characters, find, holds_idx
 from pydistill.data.sources.labels import Labelled, understand
+from pydistill.data.sources.stream import DENSEST, read_bytes
 from pydistill.errors import DataError
+from pydistill.limits import require_bytes
 from pydistill.tasks import Classification
 
 _FASHION = (
@@ -31,6 +34,7 @@ _FASHION = (
     "Bag",
     "Ankle boot",
 )
+_MOST_AXES = 8
 
 
 class IdxFolder(Source):
@@ -113,22 +117,40 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """The array in an IDX file of unsigned bytes.
 
     Raises:
-        DataError: Its header is not of that kind, or it is shorter or longer than its header says.
+        DataError: Its header is not of that kind, or announces more than may be read, or the file is
+            shorter or longer than its header says.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return _array(file, path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != 0x08:
+
+
+def _array(file: BufferedIOBase, path: Path) -> npt.NDArray[np.uint8]:
+    begin = file.read(4)
+    if len(begin) < 4 or begin[:2] != b"\0\0" or begin[2] != 0x08:
         raise DataError(
             f"{path} is no IDX file of unsigned bytes: it must begin with 00 00 08, found "
-            f"{content[:3].hex(' ') or 'nothing'}"
+            f"{begin[:3].hex(' ') or 'nothing'}"
         )
-    header = 4 + 4 * content[3]
-    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4))
-    if len(content) != header + math.prod(shape):
-        raise DataError(
-            f"{path} is damaged: its header announces shape {shape}, {header + math.prod(shape)} bytes in "
-            f"all, but it holds {len(content)}: get it anew"
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    if begin[3] > _MOST_AXES:
+        raise DataError(f"{path} is damaged: its header announces {begin[3]} dimensions: get it anew")
+    sizes = file.read(4 * begin[3])
+    shape = tuple(int.from_bytes(sizes[at : at + 4], "big") for at in range(0, 4 * begin[3], 4))
+    header, declared, on_disk = 4 + 4 * begin[3], math.prod(shape), path.stat().st_size
+    damaged = (
+        f"{path} is damaged: its header announces shape {shape}, {header + declared} bytes in all, but "
+    )
+    zipped = path.suffix == ".gz"
+    if len(sizes) < 4 * begin[3] or (not zipped and on_disk != header + declared):
+        raise DataError(f"{damaged}it holds {on_disk}: get it anew")
+    if zipped and declared > DENSEST * on_disk:
+        raise DataError(f"{damaged}{on_disk} bytes cannot unpack to so many: get it anew")
+    require_bytes(declared, f"{path}, shape {shape}")
+    array = read_bytes(file, declared)
+    if len(array) < declared:
+        raise DataError(f"{damaged}it holds {header + len(array)}: get it anew")
+    if file.read(1):
+        raise DataError(f"{damaged}it holds more: get it anew")
+    return array.reshape(shape)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.columns import convert
 from pydistill.data.sources.hub import TAKES, load
+from pydistill.data.sources.inside import own_folder
 from pydistill.data.sources.labels import some
 from pydistill.data.sources.names import assign, split_words
 from pydistill.errors import DataError
@@ -55,7 +56,9 @@ class LocalParquet(Source):
     def _read(self, path: Path, splits: Mapping[str, list[Path]], options: Options) -> Raw:
         names = {split: [str(file.absolute()) for file in files] for split, files in splits.items()}
         found: Any = load(str(path), "parquet", cache_dir=options.cache, data_files=names)
-        return convert(source_name(path), found, options, folders=surroundings(path))
+        return convert(
+            source_name(path), found, options, folders=surroundings(path), roots=(own_folder(path),)
+        )
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,20 +1,22 @@
 """Pixels in whatever form they come to one (N, C, H, W) tensor, uint8 or float32 in [0, 1]."""
 
-import io
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
+from pydistill.data.sources.opening import large_pictures, opened
 from pydistill.data.sources.picture import Picture, Seen, read_picture
 from pydistill.errors import DataError
+from pydistill.limits import Allowance
 
 Size = tuple[int, int]
 Encoded = tuple[str, bytes]
@@ -48,17 +50,18 @@ def decode(encoded: Iterable[Encoded], size: Size | None, seen: Seen | None = No
         seen: Counts what was turned, laid on white or brought to 8 bits.
 
     Raises:
-        DataError: An image cannot be decoded or differs in size; the message names it.
+        DataError: An image cannot be decoded, is too large or differs in size; the message names it.
     """
     parts, first, stream = [], None, iter(encoded)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    one = partial(_decode_one, size, Allowance())
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, large_pictures():
         while chunk := list(islice(stream, _CHUNK)):
             large = sum(len(content) for _, content in chunk) > _WORTH_A_THREAD * len(chunk)
-            pictures = list((pool.map if large else map)(_decode_one, chunk))
+            pictures = list((pool.map if large else map)(one, chunk))
             if seen is not None:
                 for (name, _), picture in zip(chunk, pictures, strict=True):
                     seen.add(name, picture)
-            arrays = list((pool.map if large else map)(lambda found: _scaled(found.pixels, size), pictures))
+            arrays = [picture.pixels for picture in pictures]
             first = first or (chunk[0][0], arrays[0].shape)
             parts.append(_stack(arrays, [name for name, _ in chunk], first))
     if not parts:
@@ -67,13 +70,12 @@ def decode(encoded: Iterable[Encoded], size: Size | None, seen: Seen | None = No
     return torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
 
 
-def _decode_one(item: Encoded) -> Picture:
-    name, content = item
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return read_picture(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be decoded as an image: {error}") from error
+def _decode_one(size: Size | None, allowance: Allowance, item: Encoded) -> Picture:
+    with opened(*item) as image:
+        channels = 1 if image.mode in ("1", "L", "I", "F") or image.mode.startswith(("LA", "I;16")) else 3
+        with allowance.take(item[0], (image.height, image.width), channels, size):
+            picture = read_picture(image)
+            return replace(picture, pixels=_scaled(picture.pixels, size))
 
 
 def _scaled(pixels: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
