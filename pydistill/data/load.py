@@ -146,6 +146,9 @@ def _one_rule(raw: Raw) -> Raw:
 
 
 def _read(source: object, options: Options) -> Raw:
+    path = as_path(source)
+    if path is not None and (path / "distilled.json").exists():
+        raise DataError(f"{path} holds a distilled set: read it with DistilledData.load, not as real data")
     kind = next((kind for kind in SOURCES if kind.recognises(source)), None)
     if kind is None:
         raise _not_understood(source)
@@ -153,6 +156,12 @@ def _read(source: object, options: Options) -> Raw:
     if foreign:
         raise ValueError(f"{foreign[0]} means nothing to {_short(kind)}: leave it out")
     raw = kind.read(source, options)
+    others = [] if path is None else SOURCES[SOURCES.index(kind) + 1 :]
+    also = [_short(other) for other in others if other.recognises(source)]
+    if also:
+        raw = replace(
+            raw, notes=(*raw.notes, f"read as {_short(kind)}; what else is there is not read: {also[0]}")
+        )
     return raw if options.size is None else _scaled(raw, options.size)
 
 
@@ -175,8 +184,6 @@ def _not_understood(source: object) -> Exception:
     if not isinstance(source, str | os.PathLike):
         return TypeError(f"cannot load a data set from {type(source).__name__}; {understood}")
     path = as_path(source)
-    if path is not None and (path / "distilled.json").exists():
-        return DataError(f"{path} holds a distilled set: read it with DistilledData.load, not as real data")
     if path is not None:
         what = "folder" if path.is_dir() else "file"
         return DataError(f"the {what} {path} holds no data set known here; {understood}")

@@ -7,17 +7,21 @@ from pydistill.data.sources.folders import ImageFolder
 from pydistill.data.sources.hub import HubName, LoadedDataset
 from pydistill.data.sources.idx import IdxFolder
 from pydistill.data.sources.parquet import LocalParquet
+from pydistill.data.sources.tabular import Frame, TableFile, TableFolder
 from pydistill.data.sources.torch_dataset import TorchDataset
 
 SOURCES: tuple[Source, ...] = (
     Digits(),
     LoadedDataset(),
     TorchDataset(),
+    Frame(),
     Arrays(),
     Npz(),
+    TableFile(),
     IdxFolder(),
     LocalParquet(),
     ImageFolder(),
+    TableFolder(),
     HubName(),
 )
 

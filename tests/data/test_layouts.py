@@ -1,0 +1,345 @@
+"""Folders of images as people have them: each is read as its owner means it, or refused with what to do."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pydistill.data import RealData, load_data
+from pydistill.errors import DataError
+
+Fill = Callable[..., None]
+
+
+@pytest.fixture
+def fill(tmp_path: Path) -> Fill:
+    """Write ``each`` pictures into every folder; no two are alike."""
+    made = [0]
+
+    def make(*folders: str, each: int = 6, ending: str = ".png", root: Path = tmp_path) -> None:
+        for folder in folders:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            for at in range(each):
+                made[0] += 1
+                pixels = np.random.default_rng(made[0]).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / folder / f"{at}{ending}", format="PNG")
+
+    return make
+
+
+def counts(data: RealData) -> tuple[int, int]:
+    """Training with validation images, and test images."""
+    return len(data.train) + len(data.validation), len(data.test)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"),
+        ("Train", "Test"),
+        ("TRAIN", "TEST"),
+        ("training", "testing"),
+        ("Training", "Testing"),
+        ("trainingSet", "testSet"),
+        ("training_set", "test_set"),
+        ("train_images", "test_images"),
+        ("seg_train", "seg_test"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("asl_alphabet_train", "asl_alphabet_test"),
+        ("train2017", "test2017"),
+        ("train", "eval"),
+        ("trn", "tst"),
+        ("data/train", "data/test"),
+        ("archive/faces/train", "archive/faces/test"),
+        ("train/images", "test/images"),
+        ("train", "validation"),
+        ("train", "dev"),
+    ],
+)
+@pytest.mark.parametrize("stray", [(), ("extra",), ("docs/more",), ("__MACOSX/train/x",), (".git",)])
+def test_folders_of_splits_by_any_of_their_names(
+    tmp_path: Path, fill: Fill, train: str, test: str, stray: tuple[str, ...]
+) -> None:
+    fill(f"{train}/x", f"{train}/y")
+    fill(f"{test}/x", f"{test}/y", each=3)
+    fill(*stray, each=2)
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("x", "y")
+    assert counts(data) == (12, 6)
+    assert any("left out" in note for note in data.notes) == bool(stray) or train.count("/")
+
+
+@pytest.mark.parametrize("pair", [("val", "valid"), ("val", "Validation"), ("validation", "dev")])
+def test_two_names_for_one_split_are_named(tmp_path: Path, fill: Fill, pair: tuple[str, str]) -> None:
+    fill("train/x", "train/y", *(f"{name}/{k}" for name in pair for k in "xy"))
+    with pytest.raises(
+        DataError, match=rf"'{max(pair)}'|'{min(pair)}' and .* both stand for the validation"
+    ):
+        load_data(tmp_path)
+
+
+def test_eval_is_validation_beside_test(tmp_path: Path, fill: Fill) -> None:
+    fill("train/x", "train/y", "eval/x", "eval/y", "test/x", "test/y")
+    fill("eval/x", each=1)
+    data = load_data(tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test)) == (12, 12, 12)
+
+
+@pytest.mark.parametrize("wrapper", ["data", "archive", "some name/data", "EuroSAT/2750"])
+def test_a_wrapping_folder_is_no_class(tmp_path: Path, fill: Fill, wrapper: str) -> None:
+    fill(f"{wrapper}/x", f"{wrapper}/y")
+    (tmp_path / "readme.txt").write_text("about")
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("x", "y")
+    assert any("read from the folder" in note for note in data.notes)
+    assert data.name == tmp_path.name
+
+
+def test_hidden_files_and_folders_are_counted_and_left_out(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y", "x/.cache", "x/__MACOSX", ".ipynb_checkpoints")
+    for name in ("._0.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / "x" / name).write_bytes(b"no picture")
+    data = load_data(tmp_path)
+    assert sum(counts(data)) == 12
+    assert data.task.class_names == ("x", "y")
+    assert any("7 hidden files or folders are left out" in note for note in data.notes)
+
+
+def test_pictures_that_lie_beside_the_classes_are_counted(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y")
+    fill(".", each=2)
+    fill("notes", each=0)
+    (tmp_path / "notes" / "a.txt").write_text("text")
+    (tmp_path / "x" / "a.HEIC").write_bytes(b"")
+    data = load_data(tmp_path)
+    assert sum(counts(data)) == 12
+    notes = " ".join(data.notes)
+    assert "2 pictures are left out: 2 in '.'" in notes
+    assert "kinds that are not read are left out: 1 .heic" in notes
+    assert "folders without pictures are left out: ['notes']" in notes
+
+
+@pytest.mark.parametrize("ending", [".PNG", ".jfif", ".JPE", ".webp", ".tga"])
+def test_endings_of_pictures(tmp_path: Path, fill: Fill, ending: str) -> None:
+    fill("x", "y", ending=ending)
+    assert sum(counts(load_data(tmp_path))) == 12
+
+
+def test_avif(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y")
+    Image.new("RGB", (4, 4)).save(tmp_path / "x" / "more.avif")
+    assert sum(counts(load_data(tmp_path))) == 13
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("train", "test"), "no folders of classes, nor is there a table"),
+        (("Training", "Testing", "Meta"), "no folders of classes, nor is there a table"),
+        (("test/x", "test/y"), "none for the training split"),
+        (("one/x", "one/y", "two/x", "two/y"), "cannot be told which are classes"),
+        (("fold1/x", "fold1/y", "fold2/x", "fold2/y"), "cannot be told which are classes"),
+        (("images",), "nor is there a table"),
+        ((".",), "nor is there a table"),
+        (
+            ("train/x", "train/y", "val"),
+            r"images of the validation split .*no folders of classes.*metadata\.csv",
+        ),
+        (("train/x", "train/y", "test/x", "test/Y"), "a folder 'Y', but the classes are x, y"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(
+    tmp_path: Path, fill: Fill, folders: tuple[str, ...], message: str
+) -> None:
+    fill(*folders)
+    with pytest.raises(DataError, match=message):
+        load_data(tmp_path)
+
+
+def test_a_class_may_be_named_like_a_split(tmp_path: Path, fill: Fill) -> None:
+    fill("aeroplane", "bus", "train")
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("aeroplane", "bus", "train")
+    assert any("'train' is a class" in note for note in data.notes)
+
+
+def test_classes_beside_a_folder_of_test_images(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y", "test/x", "test/y")
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("x", "y")
+    assert counts(data) == (12, 12)
+
+
+@pytest.mark.parametrize("test", ["test", "test/images", "Test/unlabelled"])
+def test_test_images_without_labels_are_left_out(tmp_path: Path, fill: Fill, test: str) -> None:
+    fill("train/x", "train/y", test)
+    data = load_data(tmp_path)
+    assert sum(counts(data)) == 12
+    assert any("has no labels: it is left out" in note for note in data.notes)
+
+
+def test_an_empty_test_folder_is_left_out(tmp_path: Path, fill: Fill) -> None:
+    fill("train/x", "train/y")
+    fill("test/x", each=0)
+    data = load_data(tmp_path)
+    assert sum(counts(data)) == 12
+    assert any("test split holds no images" in note for note in data.notes)
+
+
+def test_training_and_validation_alone(tmp_path: Path, fill: Fill) -> None:
+    fill("train/x", "train/y", each=9)
+    fill("val/x", "val/y", each=3)
+    data = load_data(tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test)) == (16, 2, 6)
+    assert any("it serves as the test split" in note for note in data.notes)
+
+
+def test_names_of_classes_agree_in_either_form_of_unicode(tmp_path: Path, fill: Fill) -> None:
+    fill("train/caf\u00e9", "train/th\u00e9", "test/cafe\u0301", "test/the\u0301")
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("caf\u00e9", "th\u00e9")
+    assert counts(data) == (12, 12)
+
+
+def test_a_test_folder_that_links_to_train_is_refused(tmp_path: Path, fill: Fill) -> None:
+    fill("train/x", "train/y")
+    (tmp_path / "test").symlink_to(tmp_path / "train")
+    with pytest.raises(DataError, match="is the train split's own folder"):
+        load_data(tmp_path)
+
+
+def test_test_classes_that_link_to_train_are_told(tmp_path: Path, fill: Fill) -> None:
+    fill("train/x", "train/y", each=8)
+    (tmp_path / "test").mkdir()
+    for name in "xy":
+        (tmp_path / "test" / name).symlink_to(tmp_path / "train" / name)
+    assert any("is a training image too" in note for note in load_data(tmp_path).notes)
+
+
+def test_links_out_of_the_folder_and_in_circles_are_refused(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y", root=tmp_path / "set")
+    fill("other", root=tmp_path)
+    link = tmp_path / "set" / "z"
+    link.symlink_to(tmp_path / "other")
+    with pytest.raises(DataError, match="leads out of"):
+        load_data(tmp_path / "set")
+    link.unlink()
+    link.symlink_to(tmp_path / "set")
+    with pytest.raises(DataError, match="links to a folder it lies in"):
+        load_data(tmp_path / "set")
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y")
+    os.mkfifo(tmp_path / "x" / "pipe.png")
+    assert sum(counts(load_data(tmp_path))) == 12
+
+
+def test_a_class_of_one_or_two_images_is_told(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y", each=9)
+    fill("one", each=1)
+    fill("two", each=2)
+    notes = load_data(tmp_path).notes
+    assert any(
+        "2 of 4 classes have no validation image" in note and "['one', 'two']" in note for note in notes
+    )
+    assert any("1 of 4 classes have no test image" in note and "['one']" in note for note in notes)
+
+
+def test_tables_beside_class_folders_leave_these_as_they_are(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y")
+    (tmp_path / "train.csv").write_text("file,label\nx/0.png,1\n")
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("x", "y")
+
+
+# ---- tables beside images ----
+
+
+def test_tiny_imagenet_as_unzipped(tmp_path: Path, fill: Fill) -> None:
+    fill("train/n01443537/images", "train/n01629819/images", ending=".JPEG")
+    fill("val/images", "test/images", each=4, ending=".JPEG")
+    (tmp_path / "wnids.txt").write_text("n01629819\nn01443537\n")
+    (tmp_path / "words.txt").write_text("n01443537\tgoldfish, Carassius auratus\n")
+    for name in ("n01443537", "n01629819"):
+        (tmp_path / "train" / name / f"{name}_boxes.txt").write_text("0.JPEG\t0\t10\t63\t58\n")
+    names = ("n01629819", "n01443537", "n01443537", "n01629819")
+    rows = [f"{at}.JPEG\t{name}\t0\t32\t44\t62" for at, name in enumerate(names)]
+    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(rows) + "\n")
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("n01443537", "n01629819")
+    assert (len(data.train), len(data.validation), len(data.test)) == (10, 2, 4)
+    assert data.test.targets.tolist() == [1, 0, 0, 1]
+    notes = " ".join(data.notes)
+    assert "has no labels: it is left out" in notes
+    assert "it serves as the test split" in notes
+
+
+def test_traffic_signs_with_a_table_of_the_test_images(tmp_path: Path, fill: Fill) -> None:
+    fill("Train/0", "Train/1", "Train/10", "Test", "Meta")
+    (tmp_path / "Test.csv").write_text(
+        "Width,Height,ClassId,Path\n" + "".join(f"4,4,{at % 2 * 10},Test/{at}.png\n" for at in range(6))
+    )
+    (tmp_path / "Train.csv").write_text("Width,Height,ClassId,Path\n4,4,0,Train/0/0.png\n")
+    (tmp_path / "Meta.csv").write_text("Path,ClassId,ShapeId\nMeta/0.png,0,1\n")
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("0", "1", "10")
+    assert counts(data) == (18, 6)
+    assert data.test.targets.tolist() == [0, 2] * 3
+    assert any("beside the splits are left out: ['Meta']" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("images", "table", "text"),
+    [
+        ("train", "train/metadata.csv", "file_name,label\n{}.png,{}\n"),
+        ("images", "metadata.csv", "file_name,label\nimages/{}.png,{}\n"),
+        ("images", "metadata.csv", "file_name,label\n{}.png,{}\n"),
+        (".", "labels.csv", "id,breed\n{},{}\n"),
+        (".", "labels.tsv", "filename\tclass\n{}.png\t{}\n"),
+        ("train", "trainLabels.csv", "id,label\n{},{}\n"),
+        ("images", "list.txt", "{}.png {}\n"),
+        ("images", "metadata.jsonl", '{{"file_name": "{}.png", "label": "{}"}}\n'),
+        ("My Images", "my labels.csv", "Image Name;Label\n{}.png;{}\n"),
+        ("data/pics", "data/index.csv", "Unnamed,image_path,species,age\n7,pics/{}.png,{},3\n"),
+    ],
+)
+def test_flat_images_with_a_table_of_labels(
+    tmp_path: Path, fill: Fill, images: str, table: str, text: str
+) -> None:
+    fill(images, each=12)
+    head, *row = text.splitlines(keepends=True)
+    line = row[0] if row else head
+    names = ("cat", "dog")
+    content = (head if row else "") + "".join(line.format(at, names[at % 2]) for at in range(12))
+    (tmp_path / table).write_text(content)
+    data = load_data(tmp_path)
+    assert data.task.class_names == names
+    assert sum(counts(data)) == 12
+    assert any("labels column" in note for note in data.notes)
+
+
+def test_a_table_with_splits(tmp_path: Path, fill: Fill) -> None:
+    fill("images", each=12)
+    parts = ["train"] * 8 + ["test"] * 4
+    rows = [f"{at}.png,{'ab'[at % 2]},{part}\n" for at, part in enumerate(parts)]
+    (tmp_path / "metadata.csv").write_text("file_name,label,split\n" + "".join(rows))
+    data = load_data(tmp_path)
+    assert counts(data) == (8, 4)
+    assert data.test.targets.tolist() == [0, 1, 0, 1]
+
+
+def test_a_table_whose_files_are_missing_is_refused(tmp_path: Path, fill: Fill) -> None:
+    fill("images", each=4)
+    (tmp_path / "labels.csv").write_text("file,label\n0.png,a\n1.png,b\n9.png,a\n")
+    with pytest.raises(DataError, match=r"1 of 3 files are missing, the first '9\.png'"):
+        load_data(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,label\n0.png,a\n1.png,b\n2.png,b\n3.png,\n")
+    with pytest.raises(DataError, match="row 3 has no label"):
+        load_data(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,colour,shape\n0.png,a,b\n1.png,b,b\n")
+    with pytest.raises(DataError, match=r"give target_column.*'colour', 'shape'"):
+        load_data(tmp_path)
