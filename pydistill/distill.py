@@ -151,8 +151,8 @@ def distillation(
             checkpoint = earlier.checkpoint
         else:
             checkpoint = Checkpoint(identity, 0, 0.0, _within(problem, method.start(problem)))
-        keeper = _Keeper(folder, path, checkpoint, method.steps, preset)
         yield Started(checkpoint.index, method.steps)
+        keeper = _Keeper(folder, path, checkpoint, method.steps, preset)
         for index in range(checkpoint.index, method.steps):
             begun = time.perf_counter()
             try:

@@ -1,10 +1,12 @@
 """The command line: events become progress bars, results tables, errors exit codes.
 
 Exit codes: 0 done, 1 a fault of pydistill itself, 2 a wrong argument, 3 unusable data, 4 a file or state
-that cannot be read or written, 5 a loss that is not finite, 130 interrupted.
+that cannot be read or written, 5 a loss that is not finite, 128 and the number of the signal that ended it
+(130 by SIGINT, 143 by SIGTERM, 129 by SIGHUP).
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import sys
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 
 from pydistill._version import __version__
 from pydistill.cli.common import console
+from pydistill.cli.stopping import Signals, StoppedError
 from pydistill.errors import DataError, DivergenceError, PydistillError
 from pydistill.shown import printable_lines
 
@@ -29,13 +32,25 @@ COMMANDS = {
 }
 """Each command and what it does: module ``pydistill.cli.NAME``, imported when the command is asked for."""
 
-USAGE, DATA, FILES, DIVERGED, INTERRUPTED = 2, 3, 4, 5, 130
+USAGE, DATA, FILES, DIVERGED = 2, 3, 4, 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is returned, never raised (but for ``--help`` and misuse)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(given).parse_args(given)
+    with Signals() as signals:
+        try:
+            return _run(given, signals)
+        except StoppedError as stop:
+            return _fail(stop, stop.code)
+        except OSError:
+            if signals.caught is None:
+                raise
+            return 128 + signals.caught  # the terminal is gone: there is nobody to tell
+
+
+def _run(given: Sequence[str], signals: Signals) -> int:
+    options = _parser(given).parse_args(given, argparse.Namespace(signals=signals, given=given))
     screen = console(stderr=True, quiet=getattr(options, "json", False))
     try:
         answer = options.run(options, screen)
@@ -47,15 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, DIVERGED)
     except PydistillError as error:
         return _fail(error, FILES)
-    except KeyboardInterrupt:
-        return _fail(f"interrupted{options.again}", INTERRUPTED)
     if options.json:
         print(json.dumps(answer, indent=2))
+    if signals.caught is not None:
+        raise StoppedError(signals.caught, "the command had done its work by then")
     return 0
 
 
 def _fail(error: object, code: int) -> int:
-    print(f"pydistill: {printable_lines(error)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"pydistill: {printable_lines(error)}", file=sys.stderr, flush=True)
     return code
 
 
@@ -71,6 +87,5 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
             parser.add_argument(
                 "--json", action="store_true", help="print the result as JSON, and no progress"
             )
-            parser.set_defaults(again="")
             importlib.import_module(f"pydistill.cli.{name}").add(parser, given)
     return top

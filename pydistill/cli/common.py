@@ -1,13 +1,9 @@
-"""What commands share: parsers, what was said of the data, bars from events."""
+"""What commands share: a screen, bars from events, what is said of a command that a signal ends."""
 
 import argparse
 import contextlib
-import datetime
-import os
 import shlex
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,13 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from pydistill import events
-from pydistill._version import __version__
-from pydistill.errors import OutputError
-from pydistill.records import Kind, read_json
-from pydistill.run_folder import LOG
+from pydistill.cli.stopping import Signals, StoppedError
 from pydistill.shown import printable, printable_lines
-
-SOURCES = "digits; a folder (parquet, IDX, images), an .npz file or the name of a Hugging Face data set"
 
 
 def console(**settings: Any) -> Console:
@@ -34,20 +25,16 @@ def say(screen: Console, text: str) -> None:
     screen.print(printable_lines(text), soft_wrap=True)
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Options of how the real data is read."""
-    group = parser.add_argument_group("data (evaluate: what distill was given, where left out)")
-    group.add_argument("--validation", type=float, metavar="SHARE",
-                       help="share of the training images held out for choices (default 0.1)")  # fmt: skip
-    group.add_argument("--split-seed", type=int, metavar="SEED", help="seed of that split (default 0)")
-    group.add_argument("--preprocess", choices=("standardise", "zca"), help="(default standardise)")
-    group.add_argument("--size", type=int, help="scale images to SIZE x SIZE")
-
-
 class Listener:
-    """Draws one bar a stage from events."""
+    """Draws one bar a stage from events, and ends a run between two iterations where a signal asks for it.
 
-    def __init__(self, screen: Console) -> None:
+    Attributes:
+        done: (iterations done, iterations in all) of a run, once it has started.
+    """
+
+    def __init__(self, screen: Console, signals: Signals | None = None) -> None:
+        self.signals = signals or Signals()
+        self.done: tuple[int, int] | None = None
         self.bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -66,6 +53,13 @@ class Listener:
             case events.Step(index, total, metrics):
                 note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
                 self._show("distil", index, total, note)
+                self.done = (index, total)
+                self.signals.check()
+            case events.Started(index, total):
+                self.done = (index, total)
+                self.signals.deferred = True
+            case events.Snapshot():
+                self.signals.deferred = False
             case events.Progress(stage, done, total, detail):
                 self._show(stage, done, total, detail)
 
@@ -75,60 +69,20 @@ class Listener:
         self.bar.update(self.stages[stage], completed=done, total=total, note=printable(note))
 
 
-RECIPE = "data.json"
-"""Beside a distilled set: how the command line read its real data, for ``evaluate`` to do the same."""
-RECORD = Kind("pydistill.data", 1, "a record of how data was read", "name the data with --data")
-
-
-def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What was said of the data: arguments of ``load_data``, paths so that they mean the same elsewhere."""
-    said = {
-        "source": None if options.data is None else _whole_path(options.data),
-        "validation": options.validation,
-        "seed": options.split_seed,
-        "preprocess": options.preprocess,
-        "size": options.size,
-    }
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _whole_path(source: str) -> str:
-    """An existing file or folder by its whole path, anything else as it is."""
-    path = Path(source).expanduser()
-    return os.path.abspath(path) if path.exists() else source  # links keep the names that they were given
+def same_command(options: argparse.Namespace, *, resumed: bool = False) -> str:
+    """The command that was given, as one types it; with ``resumed`` the one that goes on."""
+    words = (
+        [word for word in options.given if word not in ("--resume", "--overwrite")]
+        if resumed
+        else (options.given)
+    )
+    return shlex.join(["pydistill", *words, *(["--resume"] if resumed else [])])
 
 
 @contextlib.contextmanager
-def logged(folder: Path) -> Iterator[None]:
-    """Write a line into the run's log as the work inside begins, and one as it ends and how."""
-    try:
-        _log(folder, f"begin: pydistill {__version__}: {shlex.join(['pydistill', *sys.argv[1:]])}")
-    except OSError as error:
-        raise OutputError(f"cannot write {folder / LOG}: {error.strerror or error}") from error
-    outcome = "done"
+def advised(advice: str) -> Iterator[None]:
+    """Let a signal that ends the work inside say what was kept and how to go on."""
     try:
         yield
-    except BaseException as error:
-        outcome = f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        with contextlib.suppress(OSError):  # the disk may be full: that is said already
-            _log(folder, f"end: {outcome}")
-
-
-def _log(folder: Path, text: str) -> None:
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with (folder / LOG).open("a", encoding="utf-8") as file:
-        file.write(f"{now} {printable(' '.join(text.split()))}\n")
-
-
-def recorded(folder: Path) -> dict[str, Any]:
-    """What was said of the data when a set was distilled into ``folder``.
-
-    Raises:
-        FileFormatError: The record is damaged.
-    """
-    path = folder / RECIPE
-    if not path.exists():
-        return {}
-    return read_json(path, RECORD)
+    except StoppedError as stop:
+        raise StoppedError(stop.number, advice) from stop

@@ -1,30 +1,25 @@
 """``pydistill distill``."""
 
 import argparse
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import (
-    RECIPE,
-    RECORD,
-    SOURCES,
-    Listener,
-    add_data_options,
-    logged,
-    recipe_of,
-    say,
-)
+from pydistill.cli.common import Listener, same_command, say
+from pydistill.cli.data_options import RECIPE, RECORD, SOURCES, add_data_options, logged, recipe_of
+from pydistill.cli.stopping import StoppedError
 from pydistill.method import Method, make_method, methods, option_types
 from pydistill.records import write_json
+from pydistill.run_folder import CHECKPOINT, RESULT, left_as_found, prepare
 
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     """Its options, with those of the method that is asked for."""
-    parser.set_defaults(run=_distill, again="; go on with --resume")
+    parser.set_defaults(run=_distill)
     parser.add_argument("data", metavar="DATA", help=SOURCES)
     known = f"one of {', '.join(methods())}; --method METHOD --help shows its options"
     parser.add_argument("--method", required=True, metavar="METHOD", help=known)
@@ -84,22 +79,39 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
+@contextlib.contextmanager
+def _advised(options: argparse.Namespace, listener: Listener) -> Iterator[None]:
+    """Say of a run that a signal ends what was kept of it and how to go on."""
+    try:
+        yield
+    except StoppedError as stop:
+        checkpoint, again = options.out / CHECKPOINT, same_command(options, resumed=True)
+        if checkpoint.exists():
+            index, total = listener.done or (0, 0)
+            after = f"after {index:,} of {total:,} iterations; " if listener.done else ""
+            advice = f"{after}the checkpoint is {checkpoint}; go on with: {again}"
+        elif (options.out / RESULT).exists():
+            advice = f"the set in {options.out} is whole; it is given back by: {again}"
+        else:
+            advice = "no iteration was done, nothing is kept; the same command starts again"
+        raise StoppedError(stop.number, advice) from stop
+
+
 def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from pydistill.data import load_data
     from pydistill.distill import distill
-    from pydistill.run_folder import left_as_found, prepare
 
     chosen = {
         name.removeprefix("option."): value for name, value in vars(options).items() if "option." in name
     }
     make_method(options.method, options.preset, **chosen)  # what is misspelt is said before data is read
-    listener = Listener(screen)
-    with left_as_found(options.out):
+    listener = Listener(screen, options.signals)
+    with left_as_found(options.out), _advised(options, listener):
         prepare(options.out, resume=options.resume, overwrite=options.overwrite)
         recipe = recipe_of(options)
         data = load_data(**recipe)
         say(screen, data.summary())
-        with listener.bar, logged(options.out):
+        with listener.bar, logged(options.out, options):
             made = distill(
                 data,
                 options.method,

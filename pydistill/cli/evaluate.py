@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import Listener, add_data_options, recipe_of, recorded, say
+from pydistill.cli.common import Listener, advised, same_command, say
+from pydistill.cli.data_options import add_data_options, recipe_of, recorded
 from pydistill.shown import printable
 
 
@@ -68,8 +69,9 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     recipe = {"source": distilled.provenance.data} | recorded(options.folder) | recipe_of(options)
     data = load_data(**recipe)
     say(screen, data.summary())
-    listener = Listener(screen)
-    with listener.bar:
+    listener = Listener(screen, options.signals)
+    advice = f"evaluate keeps nothing in between; start again with: {same_command(options)}"
+    with advised(advice), listener.bar:
         report = evaluate(distilled, data, protocol, device=options.device, on_event=listener)
     page = report.save(options.folder)
     if not options.json:

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import SOURCES, Listener, add_data_options, recipe_of, say
+from pydistill.cli.common import Listener, advised, same_command, say
+from pydistill.cli.data_options import SOURCES, add_data_options, recipe_of
 
 _HELP = {
     "network": "network to train, for example convnet:width=64",
@@ -29,7 +30,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     """Its options."""
     from pydistill.experts import ExpertTraining
 
-    parser.set_defaults(run=_experts, again="; the same command goes on")
+    parser.set_defaults(run=_experts)
     parser.add_argument("data", metavar="DATA", help=SOURCES)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the experts")
     parser.add_argument(
@@ -67,8 +68,9 @@ def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     say(screen, data.summary())
     needed = needed_bytes(data, training, options.count, options.storage)
     say(screen, f"{options.count} experts take {needed / 2**20:,.0f} MiB of disk in {options.out}")
-    listener = Listener(screen)
-    with listener.bar:
+    listener = Listener(screen, options.signals)
+    advice = f"every finished epoch is kept; go on with: {same_command(options)}"
+    with advised(advice), listener.bar:
         made = train_experts(
             data,
             options.out,

@@ -236,6 +236,8 @@ def _spawn(run: _Run, mine: list[int], processes: int, on_event: Callable[[Event
     finally:
         for process in context.processes:
             process.kill()
+        for process in context.processes:
+            process.join()
 
 
 def _told(queue: Any) -> Iterator[tuple[int, Progress]]:

@@ -1,0 +1,87 @@
+"""What commands that read real data share: options, the record of what was said, the log of a run."""
+
+import argparse
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydistill._version import __version__
+from pydistill.cli.common import same_command
+from pydistill.errors import OutputError
+from pydistill.records import Kind, read_json
+from pydistill.run_folder import LOG
+from pydistill.shown import printable
+
+SOURCES = "digits; a folder (parquet, IDX, images), an .npz file or the name of a Hugging Face data set"
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Options of how the real data is read."""
+    group = parser.add_argument_group("data (evaluate: what distill was given, where left out)")
+    group.add_argument("--validation", type=float, metavar="SHARE",
+                       help="share of the training images held out for choices (default 0.1)")  # fmt: skip
+    group.add_argument("--split-seed", type=int, metavar="SEED", help="seed of that split (default 0)")
+    group.add_argument("--preprocess", choices=("standardise", "zca"), help="(default standardise)")
+    group.add_argument("--size", type=int, help="scale images to SIZE x SIZE")
+
+
+RECIPE = "data.json"
+"""Beside a distilled set: how the command line read its real data, for ``evaluate`` to do the same."""
+RECORD = Kind("pydistill.data", 1, "a record of how data was read", "name the data with --data")
+
+
+def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the data: arguments of ``load_data``, paths so that they mean the same elsewhere."""
+    said = {
+        "source": None if options.data is None else _whole_path(options.data),
+        "validation": options.validation,
+        "seed": options.split_seed,
+        "preprocess": options.preprocess,
+        "size": options.size,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _whole_path(source: str) -> str:
+    """An existing file or folder by its whole path, anything else as it is."""
+    path = Path(source).expanduser()
+    return os.path.abspath(path) if path.exists() else source  # links keep the names that they were given
+
+
+@contextlib.contextmanager
+def logged(folder: Path, options: argparse.Namespace) -> Iterator[None]:
+    """Write a line into the run's log as the work inside begins, and one as it ends and how."""
+    try:
+        _log(folder, f"begin: pydistill {__version__}: {same_command(options)}")
+    except OSError as error:
+        raise OutputError(f"cannot write {folder / LOG}: {error.strerror or error}") from error
+    outcome = "done"
+    try:
+        yield
+    except BaseException as error:
+        outcome = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # the disk may be full: that is said already
+            _log(folder, f"end: {outcome}")
+
+
+def _log(folder: Path, text: str) -> None:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(f"{now} {printable(' '.join(text.split()))}\n")
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What was said of the data when a set was distilled into ``folder``.
+
+    Raises:
+        FileFormatError: The record is damaged.
+    """
+    path = folder / RECIPE
+    if not path.exists():
+        return {}
+    return read_json(path, RECORD)
