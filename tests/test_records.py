@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pydistill import nets, records
 from pydistill.checkpoint import Checkpoint
-from pydistill.cli.common import RECIPE, RECORD, recorded
+from pydistill.cli.data_options import RECIPE, RECORD, recorded
 from pydistill.data import DistilledData
 from pydistill.errors import FileFormatError, OutputError
 from pydistill.evaluate import Report

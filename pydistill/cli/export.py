@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import RECIPE, RECORD, recorded
+from pydistill.cli.data_options import RECIPE, RECORD, recorded
 from pydistill.records import write_json
 from pydistill.shown import printable
 
