@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measure
+from benchmarks.methods.equal_scores import BESIDE, CLASSES, STORED, accuracies, all_of
 from pydistill.data import RealData
 from pydistill.evaluate.statistics import Summary, difference, summarise
 from pydistill.method import Method, methods
@@ -58,25 +59,62 @@ def table(content: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     kept = content["rows"]
     for name, row in kept.items():
-        sets = [each["values"] for each in row["sets"]]
+        sets = row["sets"]
         if not sets:
             continue
-        mean = summarise([value for values in sets for value in values])
-        facts: dict[str, Any] = {"row": name, "mean": mean.mean, "std": spread(mean), "n": mean.n}
-        facts["sets"], facts["networks a set"] = len(sets), len(sets[0])
+        facts: dict[str, Any] = {"row": name, **accuracy_of(all_of(sets))}
+        facts["sets"] = len(sets)
         for key in ("iterations", "distilling seconds"):
-            facts[key] = sorted(each[key] for each in row["sets"])[len(sets) // 2]
+            facts[key] = sorted(each[key] for each in sets)[len(sets) // 2]
         against = {"random": f"random factor={factor(name)}", "dm": "dm"}
         for label, other in against.items():
-            theirs = [each["values"] for each in kept.get(other, {}).get("sets", [])]
-            if other != name and theirs and not baseline(name):
-                gap = difference(sets, theirs)
-                facts[f"less {label}"] = [gap.mean, gap.low, gap.high]
-        inside = [value for each in row["sets"] for value in each["values in features"]]
+            theirs = kept.get(other, {}).get("sets", [])
+            if other != name and not baseline(name):
+                facts[f"less {label}"] = gap(all_of(sets), all_of(theirs))
+        stored = (
+            None if baseline(name) else as_stored(sets, kept.get(against["random"], {}).get("sets", []))
+        )
+        facts["as stored"] = stored
+        own = STORED if stored else CLASSES
+        inside = [value for each in sets for value in accuracies(each, own, "values in features") or []]
         facts["mean in features"] = summarise(inside).mean if inside else None
-        facts["as learned"] = {use: used(row["sets"], use) for use in row["sets"][0]["as learned"]}
+        facts["as learned"] = {use: used(sets, use) for use in sets[0]["as learned"]}
         found.append(facts)
     return found
+
+
+def accuracy_of(sets: list[list[float]]) -> dict[str, Any]:
+    """Mean, spread and number of all values; None where there is none."""
+    if not sets:
+        return {"mean": None, "std": None, "n": 0, "networks a set": 0}
+    mean = summarise([value for values in sets for value in values])
+    return {"mean": mean.mean, "std": spread(mean), "n": mean.n, "networks a set": len(sets[0])}
+
+
+def gap(ours: list[list[float]], theirs: list[list[float]]) -> dict[str, Any] | None:
+    """A difference, its interval and what doubt there is; None where a side was not measured."""
+    return difference(ours, theirs).record() if ours and theirs else None
+
+
+def as_stored(sets: list[dict[str, Any]], random: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Sets as they are stored, and random selections in the same use; None where that is class labels."""
+    own = all_of(sets, STORED)
+    if not own:
+        return None
+    facts = sets[0].get("regimes", {}).get(STORED, {})
+    beside = facts.get(BESIDE)
+    theirs: list[list[float]] = []
+    if isinstance(beside, list):
+        theirs = [[value] for each in sets for value in each["regimes"][STORED][BESIDE]]
+    elif beside is not None:
+        theirs = all_of(random, beside)
+    return {
+        **accuracy_of(own),
+        "targets": facts.get("targets", "learned targets"),
+        "loss": facts.get("loss"),
+        "random": accuracy_of(theirs),
+        "less random": gap(own, theirs),
+    }
 
 
 def used(sets: list[dict[str, Any]], use: str) -> dict[str, Any]:
@@ -84,7 +122,6 @@ def used(sets: list[dict[str, Any]], use: str) -> dict[str, Any]:
     own = [each["as learned"][use]["distilled"] for each in sets]
     drawn = [[value] for each in sets for value in each["as learned"][use]["random"]]
     mean = summarise([value for values in own for value in values])
-    gap = difference(own, drawn)
     random = summarise([value for values in drawn for value in values])
     return {
         "mean": mean.mean,
@@ -92,7 +129,7 @@ def used(sets: list[dict[str, Any]], use: str) -> dict[str, Any]:
         "n": mean.n,
         "random": random.mean,
         "random std": spread(random),
-        "less random": [gap.mean, gap.low, gap.high],
+        "less random": difference(own, drawn).record(),
     }
 
 
@@ -103,8 +140,10 @@ def use_text(item: tuple[str, dict[str, Any]]) -> str:
     return f"{use}: {percent(*own)}, random {percent(*random)}"
 
 
-def percent(mean: float, std: float | None) -> str:
-    """A mean with what it varies by, where there is more than one value."""
+def percent(mean: float | None, std: float | None) -> str:
+    """A mean with what it varies by, where there is more than one value; a dash where there is none."""
+    if mean is None:
+        return "-"
     return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
 
 
@@ -113,29 +152,25 @@ def spread(summary: Summary) -> float | None:
     return summary.std if summary.n > 1 else None
 
 
+def stored_text(found: dict[str, Any] | None) -> tuple[str, str]:
+    """Accuracy as stored, and the distance to random selections in that use."""
+    if found is None:
+        return "-", "-"
+    random = found["random"]
+    drawn = "" if random["mean"] is None else f" (random {percent(random['mean'], random['std'])})"
+    told = found["targets"] + ("" if found["loss"] is None else f", {found['loss']}")
+    return f"{percent(found['mean'], found['std'])}; {told}", gap_text(found["less random"]) + drawn
+
+
 def show(content: dict[str, Any], console: Console) -> None:
     """The table, on the console."""
-    columns = (
-        "method",
-        "accuracy",
-        "less random",
-        "less dm",
-        "in features",
-        "as learned",
-        "steps",
-        "s",
-        "n",
-    )
+    columns = ("method", *USES, "in features", "as learned", "steps", "s", "n")
+    console.print(head(content))
     shown = Table(*columns)
     for facts in table(content):
-        gaps = [
-            f"{100 * gap[0]:+.1f} ({100 * gap[1]:+.1f}..{100 * gap[2]:+.1f})" if gap else "-"
-            for gap in (facts.get("less random"), facts.get("less dm"))
-        ]
         shown.add_row(
             facts["row"],
-            percent(facts["mean"], facts["std"]),
-            *gaps,
+            *uses(facts),
             "-" if facts["mean in features"] is None else f"{100 * facts['mean in features']:.1f}",
             "\n".join(map(use_text, facts["as learned"].items())) or "-",
             str(facts["iterations"]),
@@ -145,15 +180,44 @@ def show(content: dict[str, Any], console: Console) -> None:
     console.print(shown)
 
 
+USES = ("with class labels", "less random", "less dm", "as stored", "less random in that use")
+"""Columns: every row under the same labels and loss first, then each set in its own use."""
+
+
+def uses(facts: dict[str, Any]) -> tuple[str, ...]:
+    """A row's cells under :data:`USES`."""
+    return (
+        percent(facts["mean"], facts["std"]),
+        gap_text(facts.get("less random")),
+        gap_text(facts.get("less dm")),
+        *stored_text(facts["as stored"]),
+    )
+
+
+def head(content: dict[str, Any]) -> str:
+    """On what the rows were made: the processor's level, and whether it multiplies bfloat16."""
+    made: dict[str, int] = {}
+    for row in content["rows"].values():
+        for each in row["sets"]:
+            found = each.get("processor")
+            name = f"{found['level']}, bfloat16 {found['bfloat16']}" if found else "a level not recorded"
+            made[name] = made.get(name, 0) + 1
+    told = "; ".join(f"{name} ({count} sets)" for name, count in made.items())
+    mixed = " Rows of several levels do not compare in time." if len(made) > 1 else ""
+    return f"Processor: {told}.{mixed}"
+
+
 # ---- beside what was published ------------------------------------------------------------------------
 
 
 def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) -> str:
     """The table as text, rows from the best down, random selection last."""
     lines = [
-        "| method | accuracy | less random | less `dm` | as learned | before the first step, s | steps "
-        "| published | what differs there |",
-        "|---|---|---|---|---|---|---|---|---|",
+        head(content),
+        "",
+        "| method | with class labels | less random | less `dm` | as stored | less random in that use "
+        "| as learned | before the first step, s | steps | published | what differs there |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for facts in sorted(table(content), key=rank):
         sets = content["rows"][facts["row"]]["sets"]
@@ -163,6 +227,7 @@ def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) ->
             label(facts["row"]),
             *accuracy(facts),
             gap_text(facts.get("less dm")),
+            *stored_text(facts["as stored"]),
             "; ".join(map(use_text, facts["as learned"].items())) or "-",
             f"{prepared:.0f}",
             f"{facts['iterations']:,}",
@@ -174,7 +239,7 @@ def markdown(content: dict[str, Any], data: RealData, ipc: int, network: str) ->
 
 
 def beside(contents: Mapping[str, dict[str, Any]]) -> str:
-    """Several results in one table, in the first's order: accuracy, and how far from random selection."""
+    """Several results in one table: accuracy with class labels, and how far from random selection."""
     tables = {
         name: {facts["row"]: facts for facts in sorted(table(each), key=rank)}
         for name, each in contents.items()
@@ -195,7 +260,7 @@ def beside(contents: Mapping[str, dict[str, Any]]) -> str:
 
 def rank(facts: dict[str, Any]) -> tuple[bool, float]:
     """What rows are sorted by: from the best down, random selection last."""
-    return facts["row"].startswith("random"), -facts["mean"]
+    return facts["row"].startswith("random"), -(facts["mean"] or 0.0)
 
 
 def label(row: str) -> str:
@@ -205,14 +270,18 @@ def label(row: str) -> str:
 
 def accuracy(facts: dict[str, Any] | None) -> tuple[str, str]:
     """Accuracy and distance to random selection, as text; dashes where a result lacks the row."""
-    if facts is None:
+    if facts is None or facts["mean"] is None:
         return "-", "-"
     return f"{percent(facts['mean'], facts['std'])} ({facts['n']})", gap_text(facts.get("less random"))
 
 
-def gap_text(gap: list[float] | None) -> str:
-    """A difference's interval, in points."""
-    return "-" if gap is None else f"{100 * gap[1]:+.1f} to {100 * gap[2]:+.1f}"
+def gap_text(found: dict[str, Any] | None) -> str:
+    """A difference's interval, in points; too few networks give none worth the name."""
+    if found is None:
+        return "-"
+    interval = f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}"
+    few = found["doubt"] if found["doubt"] and "too few" in found["doubt"] else None
+    return f"{interval}, {few}" if few else interval
 
 
 def published(data: RealData, ipc: int, row: str) -> dict[str, Any] | None:

@@ -11,9 +11,13 @@ factor that occurs. Intervals are of the difference to ``random`` at the row's o
 networks (two-level bootstrap, 95 %). ``whole`` trains as many networks as a row does on all real training
 images, for the same number of steps.
 
-Three accuracies stand side by side: of fresh networks by the protocol; of kernel ridge regression on the
-set in each of those networks' features; and, where a method learns a set for one use, of that use (a
-kernel, or the training that was differentiated), beside ten random selections a set used in the same way.
+Every set is scored with class labels under the cross-entropy, where all rows compare; beside it, where
+its targets were learned, as it is stored (its targets, its loss, its rate), against random selections used
+alike: with their classes, with their classes as values under the squared error, or labelled by the network
+that is kept with the set. Where a method learns a set for one use (a kernel, or the training that was
+differentiated), that use stands apart, beside ten random selections a set used in the same way. Rows
+written before there were these two count as class labels where a method's targets are classes; where it
+learned them the row is made again.
 
 Experts, teachers and other networks that a method trains before its first step are part of its budget, and
 reported apart. Of the first set of a row, what it was after a tenth and a third of its time is evaluated
@@ -35,6 +39,20 @@ from rich.console import Console
 from benchmarks import measure
 from benchmarks.chart import chart
 from benchmarks.code import digest
+from benchmarks.methods.equal_scores import (
+    BESIDE,
+    CLASSES,
+    DRAWS,
+    SQUARED,
+    STORED,
+    accuracies,
+    as_learned,
+    as_values,
+    outdated,
+    scored,
+    scoring,
+    without_uses,
+)
 from benchmarks.methods.equal_table import (
     RESULTS,
     WHOLE,
@@ -48,17 +66,16 @@ from benchmarks.methods.equal_table import (
 )
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
-from pydistill.data.recipe import TRAINED, Recipe
+from pydistill.data.recipe import TRAINED
 from pydistill.distill import collect, distill
-from pydistill.evaluate import Protocol, Report, evaluate, named
+from pydistill.evaluate import evaluate, named
 from pydistill.files import write_text
-from pydistill.machine import PRECISIONS
+from pydistill.machine import PRECISIONS, describe_cpu
 from pydistill.method import Method, make_method, methods
 from pydistill.nets import parse
 from pydistill.pictures import grid, write_picture
 from pydistill.problem import make_problem
 
-DRAWS = 10
 MARKS = (0.1, 1 / 3)
 """Shares of the steps after which a row's first set is looked at on the way."""
 
@@ -154,64 +171,50 @@ def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> t
     done = distilled(data, method, arguments.ipc, seed, () if baseline(row) or seed else MARKS)
     kernels, networks = () if whole else (TRAINED,), plan(row, arguments)[1]
     protocol = scoring(arguments, kernels=kernels, repeats=networks, whole=whole)
-    made = done.made
-    report = evaluate(dataclasses.replace(made, recipe=without_training(made)), data, protocol)
-    source = "whole" if whole else "distilled"
-    values = {name: by_name(report, name)[source] for name in report.architectures}
-    plain = dataclasses.replace(protocol, kernels=())
+    made, source = done.made, "whole" if whole else "distilled"
+    found = scored(made, data, protocol, seed, arguments.seeds)
+    plain = dataclasses.replace(protocol, kernels=(), labels=CLASSES)
     points = []
     for seconds, steps, early in done.early:
-        bare = dataclasses.replace(early, recipe=without_training(early))
-        found = by_name(evaluate(bare, data, plain), arguments.network)["distilled"]
-        points.append({"seconds": seconds, "steps": steps, "values": found})
+        bare = dataclasses.replace(early, recipe=without_uses(early))
+        runs = evaluate(bare, data, plain).runs_of(arguments.network, source)
+        points.append({"seconds": seconds, "steps": steps, "values": [run.value for run in runs]})
     return made, {
         "seed": seed,
-        "values": values.pop(arguments.network),
-        "values in features": next(iter(values.values()), []),
-        "as learned": as_learned(made, data, protocol, seed),
+        **found,
+        "as learned": {} if whole else as_learned(made, data, protocol, seed),
         "on the way": points,
         "iterations": method.steps,
         "preparing seconds": done.preparing,
         "distilling seconds": done.seconds,
-        "evaluating seconds": report.seconds,
+        "processor": describe_cpu(),
         "options": method.config(),
     }
 
 
-def scoring(arguments: argparse.Namespace, **changes: Any) -> Protocol:
-    """The one protocol, in the settings asked for; no baselines of its own."""
-    common = {
-        "architectures": (arguments.network,),
-        "precision": arguments.precision,
-        "random_draws": 0,
-        "whole": False,
-        "split": arguments.split,
+def unsquared(content: dict[str, Any], wanted: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Random selections that are not yet scored as values though another row of their factor needs it."""
+    needed = {
+        factor(name)
+        for name, row in content["rows"].items()
+        for each in row["sets"]
+        if each.get("regimes", {}).get(STORED, {}).get(BESIDE) == SQUARED
     }
-    return named("quick", **(common | changes))
+    return [
+        (name, each)
+        for name in wanted
+        if name.startswith("random") and factor(name) in needed
+        for each in content["rows"][name]["sets"]
+        if SQUARED not in each.get("regimes", {})
+    ]
 
 
-def without_training(made: DistilledData) -> Recipe:
-    """The recipe less the training that the set was learned through, which is scored apart."""
-    return dataclasses.replace(made.recipe, training=None)
-
-
-def as_learned(made: DistilledData, data: RealData, protocol: Protocol, seed: int) -> dict[str, Any]:
-    """Accuracies of the set and of random selections of its own, each used as the set was learned."""
-    if not made.recipe.usable_alone:
-        return {}
-    alone = dataclasses.replace(
-        protocol, architectures=(), kernels=(), repeats=1, random_draws=DRAWS, seed=seed
-    )
-    report = evaluate(made, data, alone)
-    return {name: by_name(report, name) for name in report.architectures}
-
-
-def by_name(report: Report, name: str) -> dict[str, list[float]]:
-    """Accuracies by what was trained on."""
-    return {
-        source: [run.value for run in report.runs if (run.architecture, run.source) == (name, source)]
-        for source in report.sources(name)
-    }
+def complete(row: str, facts: dict[str, Any], data: RealData, arguments: argparse.Namespace) -> None:
+    """Score a random selection, which its seed makes again, with its classes as values."""
+    method = configured(row, arguments.network, 1)
+    made = distilled(data, method, arguments.ipc, facts["seed"], ()).made
+    protocol = scoring(arguments, repeats=plan(row, arguments)[1])
+    facts.setdefault("regimes", {})[SQUARED] = as_values(made, data, protocol)
 
 
 def code(row: str, network: str) -> str:
@@ -263,11 +266,12 @@ def main() -> None:
         help="networks are trained in; auto: what this machine multiplies natively",
     )
     parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results (default %(default)s)")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="minutes; then resume later")
     arguments = parser.parse_args()
     console, begun = Console(width=160), time.perf_counter()
     data = load_data(arguments.data)
-    path = RESULTS / f"{arguments.name}.json"
+    path = arguments.out / f"{arguments.name}.json"
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     wanted = rows(arguments.row)
     count = {name: plan(name, arguments)[0] for name in wanted}
@@ -278,7 +282,7 @@ def main() -> None:
     for name in wanted:
         settings = common | {"code": code(name, arguments.network)}
         row = content["rows"].get(name)
-        if row is None or row["settings"] != settings:
+        if row is None or row["settings"] != settings or any(map(outdated, row["sets"])):
             content["rows"][name] = {"settings": settings, "commit": measure.commit(), "sets": []}
     missing = [
         (name, count[name] - len(content["rows"][name]["sets"]))
@@ -297,10 +301,19 @@ def main() -> None:
             row["sets"].append(facts)
             if seed == 0 and name != WHOLE:
                 picture = grid(first_images(made), columns=min(10, 2 * arguments.ipc))
-                write_picture(picture, RESULTS / f"{arguments.name}-{slug(name)}.png")
+                write_picture(picture, arguments.out / f"{arguments.name}-{slug(name)}.png")
             save(path, content, arguments, data)
-            values = " ".join(f"{100 * value:.1f}" for value in facts["values"])
-            console.print(f"{name}, seed {seed}: {values} %, {facts['distilling seconds']:.0f} s")
+            said = ", ".join(
+                f"{regime} {' '.join(f'{100 * value:.1f}' for value in each['values'])} %"
+                for regime, each in facts["regimes"].items()
+            )
+            console.print(f"{name}, seed {seed}: {said}, {facts['distilling seconds']:.0f} s")
+    for name, each in unsquared(content, wanted):
+        if time.perf_counter() - begun > 60 * arguments.stop_after:
+            console.print("stopped; run the same command again to go on")
+            return
+        complete(name, each, data, arguments)
+        save(path, content, arguments, data)
     save(path, content, arguments, data)
     show(content, console)
 
@@ -345,10 +358,10 @@ def courses(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Points of each row's first set on its way and of all its sets at the end."""
     found = {}
     for name, row in content["rows"].items():
-        if row["sets"] and row["sets"][0].get("on the way"):
+        if row["sets"] and row["sets"][0].get("on the way") and accuracies(row["sets"][0]):
             end = {
                 "seconds": row["sets"][0]["distilling seconds"],
-                "values": [value for each in row["sets"] for value in each["values"]],
+                "values": [value for each in row["sets"] for value in accuracies(each) or []],
             }
             points = [*row["sets"][0]["on the way"], end]
             found[name] = [

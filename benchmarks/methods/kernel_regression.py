@@ -18,8 +18,9 @@ from rich.table import Table
 
 from benchmarks import measure
 from benchmarks.chart import chart
+from benchmarks.methods.equal_scores import DRAWS, by_name
 from benchmarks.methods.equal_table import options, percent
-from benchmarks.methods.equal_time import DRAWS, by_name, code, configured, fitting
+from benchmarks.methods.equal_time import code, configured, fitting
 from pydistill.data import DistilledData, RealData, load_data
 from pydistill.distill import distill
 from pydistill.evaluate import Protocol, evaluate

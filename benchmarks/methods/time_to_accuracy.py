@@ -108,7 +108,7 @@ def main() -> None:
     protocol = named(
         "quick",
         architectures=(given.network,), repeats=given.repeats,
-        precision=given.precision, random_draws=0, whole=False, split="validation",
+        precision=given.precision, random_draws=0, whole=False, split="validation", labels="classes",
     )  # fmt: skip
     path = RESULTS / f"time_to_accuracy_{given.name}.json"
     kept = json.loads(path.read_text())["rows"] if path.exists() else {}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.methods.equal_scores import accuracies, outdated
 from benchmarks.methods.equal_table import (
     PUBLISHED,
     WHOLE,
@@ -12,16 +13,26 @@ from benchmarks.methods.equal_table import (
     beside,
     differing,
     factor,
+    gap_text,
     kind,
     markdown,
     options,
     published,
+    table,
 )
+from benchmarks.methods.equal_time import unsquared
+from benchmarks.methods.restate import restated
 from pydistill.method import methods
 
 
 def row(values, **more):
-    each = {"values": values, "values in features": values, "as learned": {}, "iterations": 40}
+    each = {
+        "values": values,
+        "values in features": values,
+        "as learned": {},
+        "iterations": 40,
+        "options": {},
+    }
     return {"sets": [{**each, "distilling seconds": 60.0, "preparing seconds": 7.0, **more}]}
 
 
@@ -62,15 +73,15 @@ def test_rows_stand_from_the_best_down_and_random_last(fashion):
         "random factor=1": {"sets": [*row([0.75])["sets"], *row([0.74])["sets"]]},
     }
     lines = markdown({"rows": rows}, fashion, 10, "convnet:width=64").splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+    assert [line.split("|")[1].strip() for line in lines[4:]] == [
         "`whole`",
         "`dsa`",
         "`dc`",
         "`random`",
     ]
-    assert lines[2].split("|")[3].strip() == "-"
-    assert "81.0 ± 1.4 (2)" in lines[3]
-    assert "| 7 | 40 | 84.6 [github.com/VICO-UoE/DatasetCondensation, README] |" in lines[3]
+    assert lines[4].split("|")[3].strip() == "-"
+    assert "81.0 ± 1.4 (2)" in lines[5]
+    assert "| 7 | 40 | 84.6 [github.com/VICO-UoE/DatasetCondensation, README] |" in lines[5]
 
 
 def test_options_of_a_row_are_read_as_json_where_they_are():
@@ -103,3 +114,116 @@ def test_several_results_stand_in_one_table():
     assert cells[0][2].startswith("+")
     assert cells[0][3:] == ["90.0 ± 0.0 (2)", "-"]
     assert cells[1][3:] == ["-", "-"]
+
+
+def learned(classes, stored, beside_it, **more):
+    """A record of a method that learns labels."""
+    regimes = {
+        "classes": {
+            "targets": "classes",
+            "loss": "cross-entropy",
+            "values": classes,
+            "values in features": [],
+        },
+        "stored": {"targets": "values", "loss": "squared error", "values": stored, "values in features": []}
+        | {"random in that use": beside_it},
+    }
+    found = row(classes)
+    (each,) = found["sets"]
+    del each["values"], each["values in features"]
+    found["sets"] = [each | {"regimes": regimes, "options": {"learn_labels": True}} | more]
+    return found
+
+
+def selections(classes, squared=None):
+    """Random selections with class labels, and their classes as values."""
+    sets = []
+    for at, value in enumerate(classes):
+        (each,) = row([value])["sets"]
+        if squared:
+            each["regimes"] = {"squared": {"values": [squared[at]], "values in features": []}}
+        sets.append(each)
+    return {"sets": sets}
+
+
+def test_differences_compare_rows_in_one_use():
+    """The squared error gives everything ten points: as stored and by classes alike, the gain is two."""
+    rows = {
+        "rfad": learned([0.72, 0.72, 0.72], [0.82, 0.82, 0.82], "squared"),
+        "dm": row([0.73, 0.73, 0.73]),
+        "random factor=1": selections([0.7, 0.7, 0.7], [0.8, 0.8, 0.8]),
+    }
+    facts = {each["row"]: each for each in table({"rows": rows})}
+    assert facts["rfad"]["mean"] == pytest.approx(0.72)
+    assert facts["rfad"]["less random"]["mean"] == pytest.approx(0.02)
+    assert facts["rfad"]["less dm"]["mean"] == pytest.approx(-0.01)
+    stored = facts["rfad"]["as stored"]
+    assert (stored["mean"], stored["random"]["mean"]) == pytest.approx((0.82, 0.8))
+    assert stored["less random"]["mean"] == pytest.approx(0.02)
+    assert facts["dm"]["as stored"] is None
+
+
+def test_random_selections_of_a_set_that_labels_them_are_its_own():
+    rows = {"teacher_krr": learned([0.7] * 3, [0.8] * 3, [0.75, 0.77, 0.76])}
+    (facts,) = table({"rows": rows})
+    assert facts["as stored"]["random"] == {"mean": pytest.approx(0.76), "std": pytest.approx(0.01), "n": 3,
+                                            "networks a set": 1}  # fmt: skip
+    assert facts["as stored"]["less random"]["mean"] == pytest.approx(0.04)
+
+
+def test_records_from_before_count_as_class_labels_where_targets_are_classes():
+    old = row([0.8, 0.82])
+    (each,) = old["sets"]
+    assert accuracies(each | {"options": {"learn_labels": False, "labels": "class"}}) == [0.8, 0.82]
+    for options_then in ({"learn_labels": True}, {"labels": "expert", "learn_labels": False}):
+        then = each | {"options": options_then}
+        assert accuracies(then) is None
+        assert accuracies(then, "stored") == [0.8, 0.82]
+        assert outdated(then)
+    assert not outdated(each)
+    rows = {"rfad": {"sets": [each | {"options": {"learn_labels": True}}]}, "dm": old}
+    facts = {found["row"]: found for found in table({"rows": rows})}
+    assert facts["rfad"]["mean"] is None
+    assert facts["rfad"].get("less dm") is None
+    assert facts["rfad"]["as stored"]["mean"] == pytest.approx(0.81)
+
+
+def test_a_table_names_the_level_it_was_made_on(fashion):
+    level = {"level": "AVX2", "bfloat16": "emulated"}
+    rows = {"dm": row([0.7, 0.72], processor=level), "dc": row([0.7, 0.72], processor=level)}
+    first = markdown({"rows": rows}, fashion, 10, "convnet").splitlines()[0]
+    assert first == "Processor: AVX2, bfloat16 emulated (2 sets)."
+    rows["dsa"] = row([0.7, 0.72])
+    first = markdown({"rows": rows}, fashion, 10, "convnet").splitlines()[0]
+    assert first.endswith("a level not recorded (1 sets). Rows of several levels do not compare in time.")
+
+
+def test_few_networks_give_an_interval_that_says_so():
+    rows = {"dc": row([0.7]), "random factor=1": selections([0.6, 0.6, 0.6])}
+    facts = {each["row"]: each for each in table({"rows": rows})}
+    assert gap_text(facts["dc"]["less random"]) == "+10.0 to +10.0, too few networks to tell (n = 1)"
+
+
+def test_random_selections_are_completed_where_a_row_needs_them():
+    rows = {"rfad": learned([0.7], [0.8], "squared"), "random factor=1": selections([0.6, 0.62])}
+    content = {"rows": rows}
+    asked = unsquared(content, ["rfad", "random factor=1"])
+    assert [name for name, _ in asked] == ["random factor=1"] * 2
+    rows["random factor=1"] = selections([0.6, 0.62], [0.7, 0.72])
+    assert unsquared(content, ["rfad", "random factor=1"]) == []
+    rows["rfad"] = learned([0.7], [0.8], "classes")
+    rows["random factor=1"] = selections([0.6])
+    assert unsquared(content, ["rfad", "random factor=1"]) == []
+
+
+def test_a_row_is_restated_only_where_both_sides_agree():
+    kept = row([0.7])
+    kept["settings"] = {"code": "old"}
+    same = {"set": "a", "networks": "b", "kernels": "c"}
+    assert restated(kept, same, same | {"networks": "x"}, "new") == "stays: networks differ"
+    assert kept["settings"]["code"] == "old"
+    assert restated(kept, same, {"failed": "no experts"}, "new") == "stays: now: no experts"
+    assert "kernels, whose figures go" in restated(kept, same, same | {"kernels": "x"}, "new")
+    assert kept["settings"]["code"] == "new"
+    assert kept["sets"][0]["values in features"] == []
+    assert kept["sets"][0]["values"] == [0.7]
