@@ -13,7 +13,7 @@ from pydistill.evaluate.formats import upgraded
 from pydistill.evaluate.statistics import Difference, Summary, difference, summarise
 from pydistill.files import write_text
 from pydistill.records import read_sealed, write_sealed
-from pydistill.shown import printable_lines
+from pydistill.shown import printable, printable_lines
 from pydistill.typed import typed
 
 FORMAT = 2
@@ -60,6 +60,15 @@ class Report:
     class_names: tuple[str, ...] = ()
     details: tuple[Detail, ...] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        said = printable(f"{self.provenance['method']} on {self.data}: {self.headline()}")
+        return f"Report({said})"
+
+    def _repr_html_(self) -> str:
+        from pydistill.evaluate.page import fragment
+
+        return fragment(self)
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -260,7 +269,7 @@ class Report:
 
         folder = Path(folder)
         write_sealed(folder / "report.json", self.to_json())
-        write_text(folder / "report.html", page(self))
+        write_text(folder / "report.html", page(self, folder))
         return folder / "report.html"
 
     @classmethod

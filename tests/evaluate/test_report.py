@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import json
 import math
 import re
@@ -6,6 +7,7 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 
 from pydistill.errors import FileFormatError, OutputError
 from pydistill.evaluate import Protocol, Report, evaluate
@@ -151,13 +153,15 @@ def test_page_of_packed_sets_says_the_factor(tmp_path):
     assert not re.search(r"as [\d,]+ views", plain)
 
 
-def test_pictures_are_shown_at_their_own_size_up_to_the_column(tmp_path):
-    source = make(FULL).save(tmp_path).read_text()
-    (rule,) = re.findall(r"^img \{(.*)\}$", source, re.MULTILINE)
-    settings = dict(part.strip().split(": ") for part in rule.strip().rstrip(";").split(";"))
-    assert settings["max-width"] == "100%"
-    assert settings["height"] == "auto"
-    assert "width" not in settings
+@pytest.mark.parametrize(("own", "least"), [(750, 540), (150, 150)])
+def test_pictures_come_first_and_large_and_scroll_where_the_screen_is_narrow(own, least, tmp_path):
+    file = io.BytesIO()
+    Image.new("L", (own, 60)).save(file, format="PNG")
+    page = read(make(FULL, pictures={"distilled": file.getvalue()}).save(tmp_path))
+    (picture,) = (found for tag, found in page.tags if tag == "img")
+    assert picture["style"] == f"width: min(100%, {own * 4 // 3}px); min-width: {least}px"
+    tags = [tag for tag, _ in page.tags]
+    assert tags.index("img") < tags.index("table")
 
 
 def test_json_keeps_every_run_and_comes_back_equal():
