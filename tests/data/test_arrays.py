@@ -137,3 +137,100 @@ def test_damaged_npz_files_are_refused_and_objects_never_unpickled(tmp_path: Pat
         archive.writestr("readme.txt", "nothing")
     with pytest.raises(DataError, match="expected arrays named"):
         load_data(path)
+
+
+@pytest.mark.parametrize(
+    ("validation", "test"),
+    [
+        (("x_validation", "y_validation"), ("x_test", "y_test")),
+        (("X_VAL", "Y_VAL"), ("X_TEST", "Y_TEST")),
+        (("x_dev", "y_dev"), ("x_testing", "y_testing")),
+        (("valid_images", "valid_labels"), ("test_images", "test_labels")),
+        (("images_val", "targets_val"), ("images_test", "targets_test")),
+        (("valX", "valY"), ("testX", "testY")),
+        (("xval", "yval"), ("xtest", "ytest")),
+        (("val_data", "val_target"), ("test_data", "test_target")),
+        ((b"x_val", b"y_val"), (b"x_test", b"y_test")),
+    ],
+)
+def test_names_of_splits(validation: tuple[str, str], test: tuple[str, str]) -> None:
+    arrays = {"x_train": images(), "y_train": LABELS}
+    for (x, y), count in ((validation, 6), (test, 8)):
+        arrays |= {x: images(count, count), y: LABELS[:count]}
+    data = load_data(arrays)
+    assert (len(data.train), len(data.validation), len(data.test)) == (20, 6, 8)
+
+
+def test_splits_as_pairs_or_mappings() -> None:
+    pair = images(), LABELS
+    named = {"x_train": pair[0], "y_train": pair[1], "x_test": pair[0][:8], "y_test": pair[1][:8]}
+    whole = load_data(named).fingerprint
+    few = (pair[0][:8], pair[1][:8])
+    assert load_data({"training": pair, "Test": few}).fingerprint == whole
+    mappings = {
+        "train": {"images": pair[0], "labels": pair[1]},
+        "test": {"images": few[0], "labels": few[1]},
+    }
+    assert load_data(mappings).fingerprint == whole
+    assert len(load_data((pair, few, pair)).validation) == 8
+
+
+def test_training_and_validation_alone() -> None:
+    blank = np.full(6, -1)
+    arrays = {"x_train": images(18), "y_train": LABELS[:18], "x_val": images(6, 2), "y_val": LABELS[:6]}
+    alone = load_data(arrays)
+    assert np.array_equal(alone.test.images.numpy(), images(6, 2).transpose(0, 3, 1, 2))
+    for more in ({"x_test": images(6, 3), "y_test": blank}, {"x_test": images(6, 3)}):
+        data = load_data(arrays | more)
+        assert data.fingerprint == alone.fingerprint
+        assert any("has no labels: it is left out" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            {"x_val": images(6), "y_val": LABELS[:6], "x_valid": images(6), "y_valid": LABELS[:6]},
+            "'val' and 'valid'",
+        ),
+        ({"images_train": images()}, "'x_train' and 'images_train' stand for the same"),
+        ({"y_test": LABELS}, "array 'y_test' has no images beside it for the test split"),
+    ],
+)
+def test_names_that_leave_a_choice_are_told(more: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_data({"x_train": images(), "y_train": LABELS} | more)
+
+
+def test_arrays_that_are_not_used_are_told() -> None:
+    data = load_data(
+        {"images": images(), "labels": LABELS, "class_names": np.array(["a", "b"]), "ids": LABELS}
+    )
+    assert any("arrays that are not used: ['class_names', 'ids']" in note for note in data.notes)
+
+
+def test_one_hot_rows_and_gaps_are_taken_and_told() -> None:
+    plain = load_data((images(), LABELS))
+    for labels, word in ((np.eye(2)[LABELS], "one-hot"), (LABELS + 1, "from 1"), (LABELS * 7, "with gaps")):
+        data = load_data((images(), labels))
+        assert data.fingerprint == plain.fingerprint
+        assert any(word in note for note in data.notes)
+
+
+def test_pixels_of_zero_and_one_alone_are_black_and_white() -> None:
+    pixels = (np.random.default_rng(0).random((40, 6, 6)) < 0.02).astype(np.uint8)
+    data = load_data((pixels, np.arange(40) % 2))
+    assert data.train.images.unique().tolist() == [0, 255]
+    assert any("read as black and white" in note for note in data.notes)
+    inputs = data.inputs(data.train, slice(None))
+    assert 0.9 < float(inputs.std()) < 1.1
+
+
+def test_images_scaled_twice_and_constant_channels_are_told() -> None:
+    dark = np.random.default_rng(0).random((20, 4, 4)).astype(np.float32) / 255
+    assert any("scaled twice" in note for note in load_data((dark, LABELS)).notes)
+    blue = images()
+    blue[..., 0] = 7
+    assert any(
+        "nearly constant channels" in note and "[0]" in note for note in load_data((blue, LABELS)).notes
+    )

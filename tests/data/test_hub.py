@@ -102,6 +102,157 @@ def test_columns_are_found_by_type_or_given(made: Callable[..., datasets.Dataset
     assert load_data(made(**coarse), target_column="coarse").task.outputs == 4
 
 
+def renamed(table: datasets.Dataset, names: list[str], labels: list[int]) -> datasets.Dataset:
+    features = table.features | {"label": datasets.ClassLabel(names=names)}
+    rows = [row | {"label": label} for row, label in zip(table, labels, strict=True)]
+    return datasets.Dataset.from_list(rows, features=datasets.Features(features))
+
+
+def test_splits_that_number_their_classes_differently_agree_by_name(
+    tmp_path: Path, made: Callable[..., datasets.Dataset]
+) -> None:
+    train = renamed(made(21), ["a", "b", "c"], [0, 1, 2] * 7)
+    test = renamed(made(6, 100), ["b", "c"], [0, 1] * 3)
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    train.to_parquet(folder / "train.parquet")
+    test.to_parquet(folder / "test.parquet")
+    for source in (datasets.DatasetDict(train=train, test=test), (train, test)):
+        data = load_data(source)
+        assert data.task.class_names == ("a", "b", "c")
+        assert data.test.targets.tolist() == [1, 2] * 3
+    with pytest.raises(DataError, match=r"labels \['d'\] are not among"):
+        load_data(datasets.DatasetDict(train=train, test=renamed(made(6, 100), ["b", "d"], [0, 1] * 3)))
+    texts = datasets.Dataset.from_dict(
+        {"img": test["img"], "label": ["b", "c"] * 3},
+        features=datasets.Features({"img": datasets.Image(), "label": datasets.Value("string")}),
+    )
+    assert load_data({"train": train, "test": texts}).test.targets.tolist() == [1, 2] * 3
+    plain = made(named=False)
+    with pytest.raises(DataError, match="are texts, of the train split numbers"):
+        load_data({"train": plain, "test": texts})
+
+
+@pytest.mark.parametrize("blank", [-1, None, "no column"])
+def test_one_rule_for_a_test_split_without_labels(
+    made: Callable[..., datasets.Dataset], blank: Any
+) -> None:
+    whole = made(6, 100, named=False)
+    unnamed = blank == "no column"
+    test = whole.remove_columns("label") if unnamed else whole.map(lambda row: {"label": blank})
+    train, validation = made(18, named=False), made(6, 50, named=False)
+    data = load_data(datasets.DatasetDict(train=train, validation=validation, test=test))
+    alone = load_data(datasets.DatasetDict(train=train, validation=validation))
+    assert data.fingerprint == alone.fingerprint
+    assert len(data.test) == 6
+
+
+def test_two_columns_of_labels(made: Callable[..., datasets.Dataset]) -> None:
+    coarse = {"coarse_label": ([0, 1] * 10, datasets.ClassLabel(num_classes=2))}
+    data = load_data(made(target="fine_label", **coarse))
+    assert data.task.class_names == ("cat", "dog")
+    assert any("labels are column 'fine_label'; ['coarse_label'] may be had" in note for note in data.notes)
+
+
+def test_splits_that_are_not_used_are_told(made: Callable[..., datasets.Dataset]) -> None:
+    data = load_data(datasets.DatasetDict(train=made(), extra=made(4, 100), Testing=made(6, 200)))
+    assert any("splits that are not used: ['extra']" in note for note in data.notes)
+    with pytest.raises(DataError, match="'val' and 'valid' both stand for the validation split"):
+        load_data(datasets.DatasetDict(train=made(), val=made(4), valid=made(4)))
+
+
+def test_streams_are_refused_with_what_to_do(made: Callable[..., datasets.Dataset]) -> None:
+    stream = made().to_iterable_dataset()
+    for source in (stream, {"train": stream}, datasets.IterableDatasetDict({"train": stream})):
+        with pytest.raises(
+            DataError, match="a streaming data set has no length: load it without streaming"
+        ):
+            load_data(source)
+
+
+@pytest.mark.parametrize("with_path", [True, False])
+def test_columns_of_encoded_images(made: Callable[..., datasets.Dataset], with_path: bool) -> None:
+    whole = made()
+    encoded = [row["bytes"] for row in whole.cast_column("img", datasets.Image(decode=False))["img"]]
+    values = [{"bytes": value, "path": None} for value in encoded] if with_path else encoded
+    table = datasets.Dataset.from_dict({"image": values, "label": whole["label"]})
+    assert load_data(table).fingerprint == load_data(whole).fingerprint
+
+
+def test_columns_of_arrays() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 5, 4), dtype=np.uint8)
+    labels = np.arange(20) % 2
+    for kind in (datasets.Array2D((5, 4), "uint8"), datasets.List(datasets.List(datasets.Value("int64")))):
+        features = datasets.Features({"image": kind, "label": datasets.Value("int64")})
+        table = datasets.Dataset.from_dict({"image": pixels.tolist(), "label": labels}, features=features)
+        assert load_data(table).fingerprint == load_data((pixels, labels)).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("default/train/0000.parquet", "default/test/0000.parquet"),
+        ("plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet"),
+        ("data/Train-00000-of-00001.parquet", "data/Test-00000-of-00001.parquet"),
+        ("training.parquet", "testing.parquet"),
+        ("mnist_train.PARQUET", "mnist_test.PARQUET"),
+        ("Train/part.0.parquet", "Test/part.0.parquet"),
+    ],
+)
+def test_layouts_of_parquet(
+    tmp_path: Path, made: Callable[..., datasets.Dataset], train: str, test: str
+) -> None:
+    folder = tmp_path / "pets"
+    for name, table in ((train, made()), (test, made(6, 100))):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(folder / name)
+    data = load_data(folder)
+    assert (data.name, len(data.train), len(data.test)) == ("pets", 18, 6)
+
+
+def test_the_hubs_cache(tmp_path: Path, made: Callable[..., datasets.Dataset]) -> None:
+    top = tmp_path / "datasets--ylecun--mnist"
+    commit = top / "snapshots" / ("a" * 40)
+    (commit / "mnist").mkdir(parents=True)
+    (top / "blobs").mkdir()
+    (top / "refs").mkdir()
+    (top / "refs" / "main").write_text("a" * 40)
+    (top / "snapshots" / ("b" * 40)).mkdir()
+    for at, (name, table) in enumerate((("train", made(named=False)), ("test", made(6, 100, named=False)))):
+        table.to_parquet(top / "blobs" / f"{at}{at}")
+        (commit / "mnist" / f"{name}-00000-of-00001.parquet").symlink_to(f"../../../blobs/{at}{at}")
+    for source in (top, commit, commit / "mnist"):
+        data = load_data(source)
+        assert (data.name, len(data.train), len(data.test)) == ("ylecun/mnist", 18, 6)
+        assert not data.mirror
+    assert load_data(commit / "mnist" / "train-00000-of-00001.parquet").name == "ylecun/mnist"
+
+
+def test_several_subsets_of_parquet(tmp_path: Path, made: Callable[..., datasets.Dataset]) -> None:
+    for at, subset in enumerate(("small", "large")):
+        (tmp_path / subset).mkdir()
+        made(20, at).to_parquet(tmp_path / subset / "train-0.parquet")
+    with pytest.raises(
+        DataError, match=r"several sets of parquet files: give subset=, one of \['large', 'small'\]"
+    ):
+        load_data(tmp_path)
+    assert sum(map(len, load_data(tmp_path, subset="small").task.class_names)) == 6
+    with pytest.raises(DataError, match="no subset 'medium'"):
+        load_data(tmp_path, subset="medium")
+
+
+def test_image_folders_beside_parquet_are_told(
+    tmp_path: Path, made: Callable[..., datasets.Dataset], picture: Picture
+) -> None:
+    made().to_parquet(tmp_path / "train.parquet")
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        picture(0).save(tmp_path / name / "0.png")
+    assert any(
+        "what else is there is not read: a folder of images" in note for note in load_data(tmp_path).notes
+    )
+
+
 def test_columns_that_leave_a_choice_are_listed(
     made: Callable[..., datasets.Dataset], picture: Picture
 ) -> None:

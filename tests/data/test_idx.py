@@ -53,6 +53,70 @@ def test_only_digits_forbid_mirroring(tmp_path: Path) -> None:
     assert load_data(tmp_path / "other").mirror
 
 
+def test_the_folders_above_tell_of_digits(tmp_path: Path) -> None:
+    (tmp_path / "MNIST").mkdir()
+    write(tmp_path / "MNIST" / "raw")
+    data = load_data(tmp_path / "MNIST" / "raw")
+    assert not data.mirror
+    assert any("images are not mirrored: 'MNIST' speaks of digits" in note for note in data.notes)
+    assert load_data(tmp_path / "MNIST" / "raw", mirror=True).mirror
+    (tmp_path / "link").symlink_to(tmp_path / "MNIST" / "raw")
+    assert not load_data(tmp_path / "link").mirror
+
+
+def test_fashion_mnist_by_the_folder_above(tmp_path: Path) -> None:
+    (tmp_path / "FashionMNIST").mkdir()
+    folder = tmp_path / "FashionMNIST" / "raw"
+    made = write(folder)
+    for split in ("train", "t10k"):
+        made[f"{split}-labels"].write_bytes(idx(np.arange(20) % 10))
+    data = load_data(folder)
+    assert data.task.class_names[:2] == ("T-shirt/top", "Trouser")
+    assert data.mirror
+
+
+@pytest.mark.parametrize("test", ["test", "testing", "T10K", "eval"])
+def test_names_of_the_test_files(tmp_path: Path, test: str) -> None:
+    write(tmp_path / "some", splits=("train", test))
+    assert len(load_data(tmp_path / "some").test) == 20
+
+
+def test_a_validation_split_of_files(tmp_path: Path) -> None:
+    write(tmp_path / "some", splits=("train", "val", "test"))
+    data = load_data(tmp_path / "some")
+    assert (len(data.train), len(data.validation), len(data.test)) == (20, 20, 20)
+
+
+def test_files_that_each_have_a_folder(tmp_path: Path) -> None:
+    for path in write(tmp_path / "some").values():
+        moved = path.rename(path.with_suffix(".moved"))
+        path.mkdir()
+        moved.rename(path / path.name)
+    assert len(load_data(tmp_path / "some").test) == 20
+
+
+def test_emnists_file_names_and_characters(tmp_path: Path) -> None:
+    folder = tmp_path / "gzip"
+    made = write(folder, splits=("emnist-letters-train", "emnist-letters-test"), zipped=True)
+    labels = gzip.compress(idx(np.arange(20) % 2 + 1))
+    for split in ("train", "test"):
+        made[f"emnist-letters-{split}-labels"].write_bytes(labels)
+    (folder / "emnist-letters-mapping.txt").write_text("1 65 97\n2 66 98\n")
+    data = load_data(folder)
+    assert data.task.class_names == ("A", "B")
+    assert data.test.targets.tolist() == [0, 1] * 10
+    assert not data.mirror
+    more = tmp_path / "more"
+    for path in write(more, splits=("emnist-digits-train", "emnist-digits-test")).values():
+        path.rename(folder / path.name)
+    with pytest.raises(DataError, match=r"several sets of IDX files.*emnist-digits.*give subset="):
+        load_data(folder)
+    for subset in ("digits", "emnist-digits"):
+        assert load_data(folder, subset=subset).task.class_names == ("0", "1")
+    with pytest.raises(DataError, match="no one set of IDX files called 'byclass'"):
+        load_data(folder, subset="byclass")
+
+
 def test_fashion_mnist_has_its_names(tmp_path: Path) -> None:
     write(tmp_path / "fashion-mnist")
     with pytest.raises(DataError, match=r"class 'Pullover' has no training images \(8 of 10"):

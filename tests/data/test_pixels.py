@@ -1,4 +1,5 @@
 import io
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -78,6 +79,104 @@ def test_sixteen_bits_that_use_eight_or_twelve_are_refused() -> None:
             DataError, match=r"deep\.png has more than 8 bits.*scale them to the whole range"
         ):
             seen.notes()
+
+
+def sixteen_bit_colour(values: np.ndarray) -> bytes:
+    """A PNG of three channels of 16 bits, which Pillow reads but does not write."""
+    height, width, _ = values.shape
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+        )
+
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_sixteen_bits_of_colour() -> None:
+    values = np.arange(48).reshape(4, 4, 3) * 1300
+    seen = Seen()
+    images = decode([("deep.png", sixteen_bit_colour(values))], None, seen)
+    assert np.array_equal(images[0].permute(1, 2, 0).numpy(), values >> 8)
+    assert "brought from 16 to 8 bits" in seen.notes()[0]
+    seen = Seen()
+    decode([("deep.png", sixteen_bit_colour(np.arange(48).reshape(4, 4, 3) * 5))], None, seen)
+    with pytest.raises(DataError, match=r"deep\.png has more than 8 bits a channel"):
+        seen.notes()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [(1, 0), (2, None), (3, 2), (6, 3), (8, 1), (99, 0)],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_pictures_are_turned_as_their_file_says(kind: str, orientation: int, turned: int | None) -> None:
+    pixels = np.zeros((16, 8, 3), np.uint8)
+    pixels[:4, :4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format=kind, exif=exif, quality=95)
+    seen = Seen()
+    found = decode([("photo", content.getvalue())], None, seen)[0].permute(1, 2, 0).numpy()
+    expected = pixels[:, ::-1] if turned is None else np.rot90(pixels, turned)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 8
+    assert bool(seen.notes()) == (turned != 0)
+
+
+def test_transparent_parts_are_laid_on_white() -> None:
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[1, 2, 3] = 255
+    seen = Seen()
+    images = decode([("a.png", png(Image.fromarray(pixels)))], None, seen)
+    assert images[0, :, 1, 2].tolist() == [0, 0, 0]
+    assert images[0, :, 0, 0].tolist() == [255, 255, 255]
+    assert seen.notes() == ("1 pictures are laid on white where transparent",)
+    pixels[..., 3] = 128
+    pixels[..., 0] = np.arange(16).reshape(4, 4)
+    half = decode([("a.png", png(Image.fromarray(pixels)))], None)[0, :, 3, 3].tolist()
+    assert half == [round((15 * 128 + 255 * 127) / 255), 127, 127]
+
+
+def test_opaque_pictures_with_a_channel_of_transparency_stay_as_they_are(picture: Picture) -> None:
+    plain = picture(0)
+    seen = Seen()
+    images = decode([("a.png", png(plain.convert("RGBA")))], None, seen)
+    assert np.array_equal(images[0].permute(1, 2, 0).numpy(), np.asarray(plain))
+    assert seen.notes() == ()
+
+
+def test_what_transparency_alone_shows_is_refused_and_not_lost() -> None:
+    white = np.full((4, 4, 4), 255, np.uint8)
+    white[:2, :, 3] = 0
+    unseen = np.zeros((4, 4, 4), np.uint8)
+    unseen[..., 0] = np.arange(16).reshape(4, 4)
+    grey = white[..., 2:]
+    for pixels in (white, unseen, grey):
+        with pytest.raises(DataError, match=r"a\.png cannot be decoded.*in its transparency alone"):
+            decode([("a.png", png(Image.fromarray(pixels)))], None)
+
+
+def test_transparency_by_colour_or_palette() -> None:
+    grey = Image.fromarray(np.array([[0, 9], [9, 200]], np.uint8))
+    content = io.BytesIO()
+    grey.save(content, format="PNG", transparency=9)
+    assert decode([("a.png", content.getvalue())], None).tolist() == [[[[0, 255], [255, 200]]]]
+    content = io.BytesIO()
+    grey.convert("P").save(content, format="PNG", transparency=9)
+    assert decode([("a.png", content.getvalue())], None)[0, 0].tolist() == [[0, 255], [255, 200]]
+
+
+def test_the_first_of_several_frames_is_told(picture: Picture) -> None:
+    content = io.BytesIO()
+    picture(0, "L").save(content, format="GIF", save_all=True, append_images=[picture(1, "L")])
+    seen = Seen()
+    decode([("a.gif", content.getvalue())], None, seen)
+    assert "1 pictures are read by the first of several frames" in seen.notes()
 
 
 def test_a_corrupt_image_is_named(picture: Picture) -> None:

@@ -1,5 +1,6 @@
 """Tables that name image files and their labels: which column is what, and where the files are."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,9 @@ def file_column(table: Table, places: Places, asked: str | None) -> str | None:
         return asked
     others = [name for name in table.columns if name not in table.find(_FILES)]
     for name in [*table.find(_FILES), *others]:
-        probed = [value for value in table.columns[name][:_PROBED] if isinstance(value, str | int)]
+        probed = [
+            value for value in table.columns[name][:_PROBED] if isinstance(value, str | int | os.PathLike)
+        ]
         if any(places.find(value) is not None for value in probed):
             return name
     return None

@@ -138,11 +138,11 @@ def _distinct(found: dict[str, str], where: str) -> dict[str, str]:
 
 def _words(name: str) -> list[str]:
     """Lower-case words of a name: ``trainingSet`` and ``Training_set2`` are ``training``, ``set``."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     words = []
-    for word in re.split(r"[\W_]+", spaced.lower()):
-        plain = word if word in _WORDS else word.rstrip("0123456789")
-        words += _parts(plain)
+    for word in re.split(r"[\W_]+", name):
+        inner = [word] if word.lower() in _WORDS else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", word).split()
+        for part in map(str.lower, inner):
+            words += _parts(part if part in _WORDS else part.rstrip("0123456789"))
     return words
 
 
