@@ -43,6 +43,9 @@ def test_distill_then_evaluate_writes_set_picture_and_report(source, tmp_path, c
     assert "random" in said
     assert "report.html" in said
     assert (tmp_path / "run" / "report.json").exists()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert all(f"pydistill {command} " in page for command in ("distill", "evaluate"))
+    assert "While it was distilled" in page
 
 
 def test_a_packed_set_from_selection_to_report(source, tmp_path, capsys):

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from pydistill.cli.common import Listener, advised, same_command, say
-from pydistill.cli.data_options import add_data_options, recipe_of, recorded
+from pydistill.cli.data_options import add_data_options, logged, recipe_of, recorded
 from pydistill.shown import printable
 
 
@@ -71,7 +71,7 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     say(screen, data.summary())
     listener = Listener(screen, options.signals)
     advice = f"evaluate keeps nothing in between; start again with: {same_command(options)}"
-    with advised(advice), listener.bar:
+    with advised(advice), listener.bar, logged(options.folder, options):
         report = evaluate(distilled, data, protocol, device=options.device, on_event=listener)
     page = report.save(options.folder)
     if not options.json:

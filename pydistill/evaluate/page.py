@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydistill.data.short import shortage
 from pydistill.evaluate import origins, tables
 from pydistill.evaluate.charts import Axis, axis_of, curve, dots
 from pydistill.evaluate.facts import Regime
@@ -69,8 +68,7 @@ def _header(report: Report, title: str) -> str:
     first = report.architectures[0]
     verdict = report.verdict(first)
     said = [f"{first}: {verdict}."] if verdict else []
-    made, factor = report.provenance, report.facts("distilled").factor
-    short = shortage(made.get("short_classes") or {}, int(made["ipc"]), factor)
+    short = report.shortage()
     said += [f"Not every class is full: {short}."] if short else []
     lines = "\n".join(f'<p class="verdict">{text(each)}</p>' for each in said)
     return (
@@ -194,8 +192,7 @@ def _made(report: Report) -> Iterable[tuple[str, Any]]:
     made = report.provenance
     yield "method", made["method"]
     yield from ((name.replace("_", " "), value) for name, value in report.formation().items())
-    short = shortage(made.get("short_classes") or {}, int(made["ipc"]), report.facts("distilled").factor)
-    if short:
+    if short := report.shortage():
         yield "classes that are short", short
     if made.get("part_of") is not None:
         yield "part of a set of", f"{made['part_of']:,} stored images"

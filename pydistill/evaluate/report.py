@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from pydistill.data.short import shortage
 from pydistill.errors import FileFormatError
 from pydistill.evaluate.facts import SOURCES, Detail, Regime, Run, Source, TrainingSet
 from pydistill.evaluate.formats import upgraded
@@ -203,10 +204,16 @@ class Report:
                     "",
                     *verdicts,
                     *([self._packed()] if packed else []),
+                    *([short] if (short := self.shortage()) else []),
                     self._measured(),
                 ]
             )
         )
+
+    def shortage(self) -> str:
+        """Which classes have fewer images than were asked for, as a clause; empty where none has."""
+        short, ipc = self.provenance.get("short_classes") or {}, int(self.provenance["ipc"])
+        return shortage(short, ipc, self.facts("distilled").factor)
 
     def formation(self) -> dict[str, int]:
         """How distilled and random images alike are packed: the factor, stored images and views a class."""
