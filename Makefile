@@ -2,6 +2,7 @@
 # make test   the whole test suite
 # make check  lint, types, format, and a compile of every CUDA source
 # make bench  every operator against plain torch, on this machine
+# make wheel  dist/*.whl for other Linux machines (docs/install.md)
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.ready
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format bench clean
+.PHONY: help demo test lint check format bench wheel clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -22,9 +23,7 @@ $(STAMP): $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit("pydistill needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@command -v c++ >/dev/null || { echo "pydistill needs a C++ compiler (c++) for its kernels"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "setuptools>=77" wheel
-	$(BIN)/python -m pip install --quiet torch==$(TORCH)
-	$(BIN)/python -m pip install --quiet "pybind11>=2.13" ninja
+	$(BIN)/python -m pip install --quiet torch==$(TORCH) "setuptools>=77" "pybind11>=2.13" ninja
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
 	touch $@
 
@@ -54,5 +53,12 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.kernels.summary
 
+# torch's libraries come from the torch that the wheel is installed beside, so they stay out of it.
+wheel: $(STAMP)
+	rm -rf build/wheel
+	PYDISTILL_BUILD=cpu $(BIN)/python -m build --wheel --no-isolation --outdir build/wheel
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair build/wheel/*.whl --wheel-dir dist \
+	    --exclude 'libtorch*' --exclude 'libc10*' --exclude 'libshm*'
+
 clean:
-	rm -rf build dist runs *.egg-info pydistill/*.so
+	rm -rf build dist runs *.egg-info pydistill/*.so pydistill/_build.json

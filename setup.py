@@ -1,28 +1,43 @@
 """Building the compiled extension, or leaving it out, as ``PYDISTILL_BUILD`` says.
 
-auto    what this machine can (the default): the CPU kernels where a C++20 compiler and torch are there, the
-        CUDA kernels where torch is a CUDA build and the CUDA toolkit is there as well; else pure Python
+auto    the default: the CPU kernels, and the CUDA kernels where torch is a CUDA build and the CUDA toolkit
+        is there; pure Python where there is no C++ compiler. Where there is one but torch, pybind11 or
+        ninja is missing, an error: who has a compiler wants the kernels, and half the speed would go
+        unnoticed.
 none    pure Python; torch is not even imported
 cpu     the CPU kernels, or an error that names what is missing
 cuda    both, or an error that names what is missing
 
-torch must be importable meanwhile: ``pip install torch``, then ``pip install --no-build-isolation``.
+torch must be importable meanwhile, so the build is not isolated: the error says which commands do it. What
+was built, or was missing, is kept with the package (``_build.json``), for ``pydistill info`` to tell.
 ``MAX_JOBS`` limits the compilers at work, ``CXX`` names the compiler, ``PYDISTILL_CUDA_ARCHS`` (such as
 ``80;90``) the CUDA architectures.
 """
 
+import contextlib
 import importlib.util
+import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import setuptools
+
+if int(setuptools.__version__.split(".")[0]) < 77:
+    raise SystemExit(
+        f"pydistill: setuptools 77 or newer builds it, found {setuptools.__version__}: "
+        'pip install "setuptools>=77"'
+    )
+
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.command.dist_info import dist_info
 
 ROOT = Path(__file__).resolve().parent
 MODES = ("auto", "none", "cpu", "cuda")
@@ -62,77 +77,103 @@ def mode():
     return asked
 
 
-def compiler():
-    """Path of a C++ compiler, or None."""
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    return next((found for name in names if (found := shutil.which(name))), None)
+def load_toolchain():
+    """``pydistill/toolchain.py`` by its path: the package's dependencies may not be there yet."""
+    spec = importlib.util.spec_from_file_location("toolchain", ROOT / "pydistill" / "toolchain.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def cuda_home():
-    """Folder of the CUDA toolkit, or None."""
-    nvcc = shutil.which("nvcc")
-    candidates = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    if nvcc:
-        candidates.append(str(Path(nvcc).resolve().parent.parent))
-    return next((Path(c) for c in candidates if c and (Path(c) / "bin" / "nvcc").is_file()), None)
+toolchain = load_toolchain()
 
 
-def missing_for_cpu():
-    """What the CPU kernels need and this machine lacks: a list of sentences."""
-    missing = []
-    if compiler() is None:
-        looked_for = os.environ.get("CXX") or "g++, clang++, c++"
-        missing.append(f"a C++20 compiler (looked for {looked_for}; set CXX)")
-    if importlib.util.find_spec("torch") is None:
-        missing.append("torch (install it first, then build with pip's --no-build-isolation)")
-    if importlib.util.find_spec("pybind11") is None:
-        missing.append("pybind11 (pip install pybind11)")
-    if ninja() is None:
-        missing.append("ninja (pip install ninja)")
-    return missing
+def missing():
+    """What the build that is asked for needs and this environment lacks."""
+    if mode() == "none":
+        return []
+    return toolchain.missing_for_cpu() + (toolchain.missing_for_cuda() if mode() == "cuda" else [])
 
 
-def missing_for_cuda():
-    """What the CUDA kernels need on top; imports torch where it is there."""
-    missing = []
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
-        if torch.version.cuda is None:
-            missing.append(f"a CUDA build of torch (torch {torch.__version__} has no CUDA)")
-    if cuda_home() is None:
-        missing.append("the CUDA toolkit (no nvcc found; set CUDA_HOME to its folder)")
-    return missing
+def falls_back():
+    """Whether nothing in particular was asked for and there is no compiler: pure Python it is."""
+    return mode() == "auto" and toolchain.compiler() is None
 
 
-def ninja():
-    """Path of ninja, or None; also where its package is installed but no folder of scripts is on PATH."""
-    beside = Path(sysconfig.get_path("scripts")) / "ninja"
-    found = shutil.which("ninja") or (str(beside) if beside.is_file() else None)
-    if found is None and importlib.util.find_spec("ninja") is not None:
-        import ninja as package
+def pure():
+    """Whether the extension is left out."""
+    return mode() == "none" or falls_back()
 
-        candidate = Path(package.BIN_DIR) / "ninja"
-        found = str(candidate) if candidate.is_file() else None
-    return found
+
+def insist():
+    """Go on only where what is asked for can be built."""
+    if pure() or not (lacking := missing()):
+        return
+    lines = [
+        "",
+        f"pydistill: PYDISTILL_BUILD={mode()}: cannot build, missing: {'; '.join(lacking)}",
+        "The kernels are built against your environment's torch, where an isolated build does not look.",
+        "In that environment:",
+        f"    {toolchain.INSTALL_REQUIREMENTS}",
+        "    pip install --no-build-isolation .    # or what you gave to pip in place of the dot",
+    ]
+    if mode() != "cuda":
+        lines.append("or without the kernels, about half as fast: PYDISTILL_BUILD=none pip install .")
+    raise SystemExit("\n".join(lines))
+
+
+def write_record(folder, built):
+    """Keep with the package what was built or was missing."""
+    kept = toolchain.record(mode(), built, [] if built else missing())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "_build.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def tell(line):
+    """Print a line for a person: pip hides what a build prints, but not from the terminal itself."""
+    print(line, file=sys.stderr)
+    with contextlib.suppress(OSError), open("/dev/tty", "w") as terminal:
+        terminal.write(f"\n{line}\n")
+
+
+class DistInfo(dist_info):
+    """Metadata, which pip asks for first: what cannot be built is refused before anything is downloaded."""
+
+    def run(self):
+        insist()
+        super().run()
+
+
+class Wheel(bdist_wheel):
+    """A wheel that falls back to pure Python says so in its name, which pip prints."""
+
+    def finalize_options(self):
+        if falls_back():
+            self.build_number = "0_without_kernels_see_pydistill_info"
+        super().finalize_options()
+
+
+class BuildPython(build_py):
+    """The modules, and the record of a build without the extension."""
+
+    def run(self):
+        super().run()
+        if pure():
+            place = ROOT if getattr(self, "editable_mode", False) else Path(self.build_lib)
+            write_record(place / "pydistill", ())
+        if falls_back():
+            tell(f"pydistill: no kernels, about half as fast; missing: {'; '.join(missing())}")
 
 
 class BuildExtension(build_ext):
     """Compiles ``csrc/`` with ninja: each ``cpu/*.cpp`` once as it is and once for each instruction set."""
 
     def run(self):
-        asked = mode()
-        missing = missing_for_cpu()
-        if not missing and asked == "cuda":
-            missing = missing_for_cuda()
-        elif asked == "cuda":
-            missing += missing_for_cuda()
-        if missing:
-            raise SystemExit(f"PYDISTILL_BUILD={asked}: cannot build, missing: " + "; ".join(missing))
+        insist()
         super().run()
 
     def build_extension(self, ext):
-        cuda = mode() != "cpu" and not missing_for_cuda()
+        cuda = mode() != "cpu" and not toolchain.missing_for_cuda()
         print(f"pydistill: building the extension for cpu{' and cuda' if cuda else ''}")
         temp = Path(self.build_temp).resolve()
         temp.mkdir(parents=True, exist_ok=True)
@@ -142,9 +183,13 @@ class BuildExtension(build_ext):
         if not (temp / "build.ninja").is_file() or (temp / "build.ninja").read_text() != text:
             (temp / "build.ninja").write_text(text)
         jobs = ["-j", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS") else []
-        done = subprocess.run([ninja(), "-C", str(temp), *jobs], check=False)
+        done = subprocess.run([toolchain.ninja(), "-C", str(temp), *jobs], check=False)
         if done.returncode:
-            raise SystemExit("pydistill: compiling the extension failed; the compiler's messages are above")
+            raise SystemExit(
+                "pydistill: compiling the extension failed; the compiler's messages are above. "
+                "To go without it, about half as fast: PYDISTILL_BUILD=none"
+            )
+        write_record(output.parent, ("cpu", "cuda") if cuda else ("cpu",))
 
     def get_source_files(self):
         return []  # MANIFEST.in lists csrc
@@ -161,7 +206,7 @@ def ninja_file(output, cuda):
     system = " ".join(f"-isystem {path}" for path in includes)
     libraries, defines, cuda_flags, nvcc = "-ltorch -ltorch_cpu -lc10", "", "", ""
     if cuda:
-        home, archs = cuda_home(), cuda_archs(torch)
+        home, archs = toolchain.cuda_home(), cuda_archs(torch)
         nvcc = home / "bin" / "nvcc"
         codes = " ".join(f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs)
         cuda_flags = (
@@ -172,7 +217,7 @@ def ninja_file(output, cuda):
         defines = " ".join(f"'-D{name}=\"{value}\"'" for name, value in values.items())
         libraries += f" -ltorch_cuda -lc10_cuda -L{home / 'lib64'} -lcudart"
     lines = [
-        f"cxx = {compiler()}",
+        f"cxx = {toolchain.compiler()}",
         f"nvcc = {nvcc}",
         f"flags = {CXX_FLAGS} {TARGET} {system}",
         f"cudaflags = {cuda_flags}",
@@ -209,22 +254,19 @@ def cuda_archs(torch):
     return sorted(found) or ["80", "90"]
 
 
-def extensions():
-    """The extension module, unless pure Python was asked for or is all this machine can build."""
-    asked = mode()
-    if asked == "none":
-        return []
-    missing = missing_for_cpu()
-    if asked == "auto" and missing:
-        print("pydistill: pure Python, no extension, missing: " + "; ".join(missing), file=sys.stderr)
-        return []
-    return [Extension("pydistill._C", sources=[])]
-
-
 def version():
     """The version, from the one place where it is written."""
     text = (ROOT / "pydistill" / "_version.py").read_text()
     return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
 
 
-setup(version=version(), ext_modules=extensions(), cmdclass={"build_ext": BuildExtension})
+setup(
+    version=version(),
+    ext_modules=[] if pure() else [Extension("pydistill._C", sources=[])],
+    cmdclass={
+        "bdist_wheel": Wheel,
+        "build_ext": BuildExtension,
+        "build_py": BuildPython,
+        "dist_info": DistInfo,
+    },
+)

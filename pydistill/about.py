@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 import torch
 
-from pydistill import ops
+from pydistill import ops, toolchain
 from pydistill._version import __version__
 from pydistill.data import DistilledData
 from pydistill.machine import describe_cpu
@@ -25,6 +25,12 @@ def installation() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda devices": [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())],
         "extension": dataclasses.asdict(ops.status()),
+        "to build it": {
+            "compiler": toolchain.compiler(),
+            "ninja": toolchain.ninja(),
+            "CUDA toolkit": str(toolchain.cuda_home() or "none"),
+            "missing": toolchain.missing_for_cpu(),
+        },
     }
 
 

@@ -43,6 +43,10 @@ class SingularKernelError(DivergenceError):
     """A kernel matrix cannot be solved for, whatever the precision and within what may be added to it."""
 
 
+class ExtensionWarning(RuntimeWarning):
+    """An operator runs in plain torch because its compiled kernel is not there; said once a process."""
+
+
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """`` (did you mean 'x'?)`` for the known word nearest to a misspelt one; empty where none is near.
 

@@ -10,12 +10,14 @@ import contextlib
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pydistill._version import __version__
 from pydistill.cli.common import console
 from pydistill.cli.stopping import Signals, StoppedError
-from pydistill.errors import DataError, DivergenceError, PydistillError
+from pydistill.errors import DataError, DivergenceError, ExtensionWarning, PydistillError
 from pydistill.shown import printable_lines
 
 COMMANDS = {
@@ -53,7 +55,8 @@ def _run(given: Sequence[str], signals: Signals) -> int:
     options = _parser(given).parse_args(given, argparse.Namespace(signals=signals, given=given))
     screen = console(stderr=True, quiet=getattr(options, "json", False))
     try:
-        answer = options.run(options, screen)
+        with _warnings_as_lines():
+            answer = options.run(options, screen)
     except (ValueError, TypeError) as error:
         return _fail(error, USAGE)
     except DataError as error:
@@ -67,6 +70,22 @@ def _run(given: Sequence[str], signals: Signals) -> int:
     if signals.caught is not None:
         raise StoppedError(signals.caught, "the command had done its work by then")
     return 0
+
+
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """The package's own warnings as a line each, without the place in its sources that they come from."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, ExtensionWarning):
+                print(message, file=sys.stderr)
+            else:
+                usual(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _fail(error: object, code: int) -> int:

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
-BUILD_HINT = "install torch, then run `pip install --no-build-isolation pydistill` with a C++20 compiler"
+from pydistill.errors import ExtensionWarning
+from pydistill.ops import _absence
 
 _forced: ContextVar[bool] = ContextVar("pydistill_reference_only", default=False)
+_warned: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Status:
 
     Attributes:
         loaded: Whether the extension is in use.
-        reason: Why it is not (one sentence that names the fix); None where it is.
+        reason: Why it is not, and the commands that mend it; None where it is.
         backends: Device types it holds kernels for, such as ``("cpu",)`` or ``("cpu", "cuda")``.
         build: What the extension says of its build: compiler, torch it was built against, instruction sets
             of the CPU kernels and the one in use, CUDA architectures. Empty where nothing is loaded.
@@ -54,10 +56,24 @@ def reference_only() -> Iterator[None]:
 
 
 def compiled_for(device: torch.device) -> bool:
-    """Whether an operator on ``device`` runs a compiled kernel now."""
+    """Whether an operator on ``device`` runs a compiled kernel now.
+
+    Where one could and none is there, :class:`~pydistill.errors.ExtensionWarning` says so once a process.
+    """
     if torch.compiler.is_compiling():  # a ContextVar cannot be traced; a graph is compiled to be fast
         return device.type in _STATUS.backends
-    return device.type in _STATUS.backends and not _forced.get()
+    if _forced.get():
+        return False
+    if device.type in _STATUS.backends:
+        return True
+    if device.type in ("cpu", "cuda") and device.type not in _warned:
+        _warned.add(device.type)
+        warnings.warn(f"pydistill: {_absent_for(device.type)}", ExtensionWarning, stacklevel=3)
+    return False
+
+
+def _absent_for(device: str) -> str:
+    return _STATUS.reason or _absence.not_for(device, _STATUS.backends)
 
 
 def _load() -> Status:
@@ -65,21 +81,12 @@ def _load() -> Status:
         extension = importlib.import_module("pydistill._C")
     except ModuleNotFoundError as error:
         if error.name != "pydistill._C":
-            return _broken(error)
-        return Status(False, f"the extension is not built: {BUILD_HINT} (plain torch is used, slower)")
+            return Status(False, _absence.not_loading(torch.__version__, error))
+        return Status(False, _absence.not_built())
     except ImportError as error:
-        return _broken(error)
+        return Status(False, _absence.not_loading(torch.__version__, error))
     build = extension.build_info()
     return Status(True, None, tuple(build["backends"]), build)
-
-
-def _broken(error: ImportError) -> Status:
-    reason = (
-        f"the extension is there but does not load under torch {torch.__version__}: {error}; "
-        f"rebuild it: {BUILD_HINT} (plain torch is used, slower)"
-    )
-    warnings.warn(f"pydistill: {reason}", RuntimeWarning, stacklevel=2)
-    return Status(False, reason)
 
 
 _STATUS = _load()

@@ -63,7 +63,7 @@ def fits(x: Tensor, weight: Tensor) -> bool:
     They are not where tiles of 4x4 outputs would be nearly empty, or too few for the filters' transform to
     pay.
     """
-    if not (_COMPILED and x.device.type == "cpu" and compiled_for(x.device)):
+    if not (x.device.type == "cpu" and compiled_for(x.device) and _COMPILED):
         return False
     if x.dtype != torch.float32 or weight.dtype != torch.float32 or x.ndim != 4:
         return False

@@ -5,26 +5,37 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from pathlib import Path
 
 import pytest
+import setuptools
 
+from pydistill import toolchain
 from tests.conftest import ROOT
 
 TRY = """
-import json, torch, pydistill
+import json, torch, pydistill, warnings
 from pydistill import ops
 x, w, b = torch.randn(2, 3, 6, 6), torch.ones(3), torch.zeros(3)
 with ops.reference_only():
     wanted = ops.norm_relu_pool(x, w, b)
-error = float((ops.norm_relu_pool(x, w, b) - wanted).abs().max())
-print(json.dumps([pydistill.__file__, ops.status().loaded, ops.status().reason, error]))
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    error = float((ops.norm_relu_pool(x, w, b) - wanted).abs().max())
+    ops.norm_relu_pool(x, w, b)
+said = [str(each.message) for each in seen]
+print(json.dumps([pydistill.__file__, ops.status().loaded, ops.status().reason, error, said]))
 """
 
 
 def run(command, where, **variables):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYDISTILL_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYDISTILL_") and name not in ("PYTHONPATH", "CXX")
+    }
     environment = {**kept, "PYTHONNOUSERSITE": "1", **variables}
     return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
 
@@ -57,17 +68,69 @@ def install(python, archive, **variables):
     return run([*pip, "--ignore-installed"], python.parent, **variables)
 
 
-@pytest.mark.parametrize(("build", "loaded"), [("cpu", True), ("none", False)])
-def test_archive_installs_and_the_operator_runs(archive, clean, build, loaded):
-    done = install(clean, archive, PYDISTILL_BUILD=build)
+@pytest.mark.parametrize(
+    ("variables", "loaded", "cause"),
+    [
+        ({"PYDISTILL_BUILD": "cpu"}, True, None),
+        ({"PYDISTILL_BUILD": "none"}, False, "left out as asked for (PYDISTILL_BUILD=none)"),
+        ({"CXX": "no-such-compiler"}, False, "this was missing: a C++20 compiler (looked for no-such"),
+    ],
+    ids=["cpu", "none", "no compiler"],
+)
+def test_archive_installs_and_the_operator_runs(archive, clean, variables, loaded, cause):
+    done = install(clean, archive, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
+    fell_back = "CXX" in variables
+    assert ("without_kernels_see_pydistill_info" in done.stdout) is fell_back
     done = run([clean, "-W", "error", "-c", TRY], clean.parent)
     assert done.returncode == 0, done.stderr
-    place, found, reason, error = json.loads(done.stdout)
+    place, found, reason, error, said = json.loads(done.stdout)
     assert Path(place).is_relative_to(clean.parents[1])
     assert found is loaded
-    assert loaded or "pip install --no-build-isolation" in reason
+    assert loaded or (cause in reason and "pip install --no-build-isolation --force-reinstall" in reason)
+    assert said == ([] if loaded else [f"pydistill: {reason}"])
     assert error < 1e-5
+
+
+@pytest.fixture
+def bare(archive, tmp_path):
+    """Builds metadata where there is a compiler and setuptools, and nothing else."""
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("pydistill-*")
+    only = tmp_path / "only"
+    only.mkdir()
+    around = Path(setuptools.__file__).parents[1]
+    for part in [around / "_distutils_hack", *around.glob("setuptools*")]:
+        (only / part.name).symlink_to(part)
+
+    def build(**variables):
+        command = [sys.executable, "-S", "setup.py", "dist_info", "--output-dir", str(tmp_path)]
+        return run(command, source, PYTHONPATH=str(only), PATH="/usr/bin:/bin", **variables)
+
+    return build
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYDISTILL_BUILD": "cpu"}])
+def test_missing_packages_are_named_with_the_commands_that_mend_it(bare, variables):
+    done = bare(**variables)
+    assert done.returncode != 0
+    assert "cannot build, missing: torch; pybind11" in done.stderr  # ninja may lie beside the interpreter
+    assert f"    {toolchain.INSTALL_REQUIREMENTS}\n    pip install --no-build-isolation .  " in done.stderr
+    assert "PYDISTILL_BUILD=none pip install ." in done.stderr
+
+
+@pytest.mark.parametrize("variables", [{"PYDISTILL_BUILD": "none"}, {"CXX": "no-such-compiler"}])
+def test_pure_python_needs_setuptools_alone(bare, variables):
+    done = bare(**variables)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_old_setuptools_is_refused_by_name(tmp_path):
+    (tmp_path / "setuptools.py").write_text("__version__ = '65.5.0'")
+    done = run([sys.executable, "setup.py", "--version"], ROOT, PYTHONPATH=str(tmp_path))
+    assert done.returncode != 0
+    assert 'setuptools 77 or newer builds it, found 65.5.0: pip install "setuptools>=77"' in done.stderr
 
 
 def test_cuda_asked_for_where_it_cannot_be_built_names_what_is_missing(archive, clean):

@@ -1,12 +1,14 @@
 """What is loaded, what is said of it, and every instruction set of the CPU kernels."""
 
 import importlib
+import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pydistill import ops
+from pydistill.errors import ExtensionWarning
 from pydistill.ops import _library
 from tests.ops.test_norm_relu_pool import FORMATS, TOLERANCE, check_everything, inputs
 
@@ -16,6 +18,9 @@ def loading(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(_library, "importlib", SimpleNamespace(import_module=fail))
+
+
+ABSENT = ModuleNotFoundError("No module named 'pydistill._C'", name="pydistill._C")
 
 
 def test_status_tells_what_is_loaded_or_why_not():
@@ -29,7 +34,7 @@ def test_status_tells_what_is_loaded_or_why_not():
 
 
 def test_absent_extension_is_told_with_the_way_to_build_it(monkeypatch):
-    loading(monkeypatch, ModuleNotFoundError("No module named 'pydistill._C'", name="pydistill._C"))
+    loading(monkeypatch, ABSENT)
     found = _library._load()
     assert not found.loaded
     assert "not built" in found.reason
@@ -43,13 +48,48 @@ def test_absent_extension_is_told_with_the_way_to_build_it(monkeypatch):
         ModuleNotFoundError("No module 'x'", name="x"),
     ],
 )
-def test_broken_extension_is_never_swallowed(monkeypatch, error):
+def test_broken_extension_is_told_with_its_error(monkeypatch, error):
     loading(monkeypatch, error)
-    with pytest.warns(RuntimeWarning, match="does not load under torch"):
-        found = _library._load()
+    found = _library._load()
     assert not found.loaded
+    assert "does not load under torch" in found.reason
     assert str(error) in found.reason
     assert "rebuild it" in found.reason
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """As where no extension was built and nothing was said of it yet."""
+    loading(monkeypatch, ABSENT)
+    monkeypatch.setattr(_library, "_STATUS", _library._load())
+    monkeypatch.setattr(_library, "_warned", set())
+
+
+def test_the_first_reference_in_place_of_a_kernel_warns_once(absent):
+    x, weight = torch.ones(2, 16, 8, 8), torch.ones(16, 16, 3, 3)
+    with pytest.warns(ExtensionWarning, match=r"not built.*pip install --no-build-isolation"):
+        ops.conv3x3(x, weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ops.conv3x3(x, weight)
+        ops.norm_relu_pool(*inputs((2, 3, 8, 8), torch.float32, grad=False))
+
+
+def test_a_reference_that_is_asked_for_warns_of_nothing(absent):
+    with warnings.catch_warnings(record=True) as seen, ops.reference_only():
+        warnings.simplefilter("always")
+        ops.norm_relu_pool(*inputs((2, 3, 8, 8), torch.float32, grad=False))
+    assert not seen
+    assert not _library.compiled_for(torch.device("meta"))  # nothing could be compiled for that: no word
+
+
+@pytest.mark.compiled
+def test_a_device_that_was_not_built_for_warns_on_its_own(monkeypatch):
+    monkeypatch.setattr(_library, "_warned", set())
+    if "cuda" not in ops.status().backends:
+        with pytest.warns(ExtensionWarning, match="kernels for cpu, none for cuda"):
+            assert not _library.compiled_for(torch.device("cuda"))
+    assert _library.compiled_for(torch.device("cpu"))
 
 
 @pytest.mark.compiled
