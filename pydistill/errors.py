@@ -43,6 +43,10 @@ class SingularKernelError(DivergenceError):
     """A kernel matrix cannot be solved for, whatever the precision and within what may be added to it."""
 
 
+class MissingExtraError(PydistillError, ImportError):
+    """A package that an extra brings is needed and not installed; the message names the extra."""
+
+
 class ExtensionWarning(RuntimeWarning):
     """An operator runs in plain torch because its compiled kernel is not there; said once a process."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from pydistill._version import __version__
 from pydistill.cli.common import console
 from pydistill.cli.stopping import Signals, StoppedError
-from pydistill.errors import DataError, DivergenceError, ExtensionWarning, PydistillError
+from pydistill.errors import DataError, DivergenceError, PydistillError
 from pydistill.shown import printable_lines
 
 COMMANDS = {
@@ -79,7 +79,7 @@ def _warnings_as_lines() -> Iterator[None]:
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, ExtensionWarning):
+            if category.__module__.startswith("pydistill."):
                 print(message, file=sys.stderr)
             else:
                 usual(message, category, *place, **more)

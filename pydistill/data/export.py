@@ -4,12 +4,10 @@ import base64
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -17,8 +15,12 @@ from torch import Tensor
 from pydistill.data.distilled import DistilledData
 from pydistill.data.store import assemble, describe, reporting, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError
+from pydistill.extras import need
 from pydistill.files import write_atomically, write_bytes
 from pydistill.records import sealed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _KEY = b"pydistill"
 _LARGEST_INLINE = 1 << 20
@@ -47,7 +49,8 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
         "preprocess_content": base64.b64encode(preprocess).decode() if inline else None,
         "rows_sha256": _rows_digest(distilled.images, distilled.targets, distilled.origin),
     }
-    columns: dict[str, pa.Array] = {
+    pa, pq = _pyarrow()
+    columns: dict[str, Any] = {
         "image": _nested(distilled.images),
         "label": pa.array(distilled.classes.cpu().numpy()),
     }
@@ -75,6 +78,7 @@ def from_parquet(path: Path) -> DistilledData:
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}")
+    pa, pq = _pyarrow()
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
@@ -116,9 +120,16 @@ def _rows_digest(images: Tensor, targets: Tensor, origin: Tensor | None) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _nested(tensor: Tensor) -> pa.Array:
+def _pyarrow() -> tuple[Any, Any]:
+    """``pyarrow`` and its ``parquet``, which belong to an extra."""
+    what = "A parquet file"
+    return need("pyarrow", what), need("pyarrow.parquet", what)
+
+
+def _nested(tensor: Tensor) -> "pa.Array":
     """(N, A, B, ...) as a column of N nested lists."""
     array: npt.NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
+    pa, _ = _pyarrow()
     column = pa.array(array.reshape(-1))
     for axis in range(array.ndim - 1, 0, -1):
         count = int(np.prod(array.shape[:axis]))
@@ -128,8 +139,9 @@ def _nested(tensor: Tensor) -> pa.Array:
     return column
 
 
-def _flat(table: pa.Table, name: str, shape: list[int]) -> Tensor:
+def _flat(table: "pa.Table", name: str, shape: list[int]) -> Tensor:
     column = table.column(name).combine_chunks()
+    pa, _ = _pyarrow()
     while pa.types.is_list(column.type):
         column = column.flatten()
     return torch.from_numpy(column.to_numpy(zero_copy_only=False).copy()).reshape(shape)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from pydistill.extras import need
 from pydistill.problem import Problem
 from pydistill.seeds import derive
 from pydistill.tasks import Draw
@@ -58,11 +57,11 @@ def _nearest(
     features: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", each: int, state: int
 ) -> Tensor:
     """Positions of the rows nearest to the centres of ``each`` clusters, ascending."""
-    clusters = KMeans(each, n_init=1, max_iter=_ROUNDS, random_state=state)
+    what = "k-means, which chooses these images,"
+    fewer = need("sklearn.exceptions", what).ConvergenceWarning  # of equal images: filled below
+    clusters = need("sklearn.cluster", what).KMeans(each, n_init=1, max_iter=_ROUNDS, random_state=state)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # equal images make fewer clusters: filled below
+        warnings.simplefilter("ignore", fewer)
         distances = clusters.fit_transform(features)
     labels = clusters.labels_
     picked = [

@@ -25,7 +25,7 @@ def test_digits(digits: RealData) -> None:
     assert not digits.mirror
     assert digits.augment == "color_crop_cutout_scale_rotate"
     assert digits.notes == (
-        "images: train 1,295 (scikit-learn's 8 x 8 digits), validation 143 (held out of the training "
+        "images: train 1,295 (UCI's 8 x 8 digits), validation 143 (held out of the training "
         "images by seed 0), test 359 (held out of the training images, whatever the seed)",
         "10 classes ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'], 125 to 131 training images each",
         "images are 8 x 8, grey, floats in [0, 1]",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydistill.data.sources.base import Options, Raw, Source, as_path
 from pydistill.data.sources.columns import convert
 from pydistill.errors import DataError
+from pydistill.extras import need
 
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -90,8 +91,7 @@ def load(shown: str, *where: str | None, cache_dir: Path | None, **more: Any) ->
     Raises:
         DataError: It cannot be had or read; ``shown`` is what the message calls it.
     """
-    import datasets  # most of a second, and only here
-
+    datasets = need("datasets", f"{shown!r}, to be read by Hugging Face's datasets,")
     cache = None if cache_dir is None else str(cache_dir)
     try:
         with _quiet():
@@ -113,8 +113,7 @@ def _quiet() -> Iterator[None]:
 
     Where ``HF_DATASETS_DISABLE_PROGRESS_BARS`` is set, it decides on the bars, as ``datasets`` has it.
     """
-    import datasets
-
+    datasets = need("datasets", "this source")
     decided = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
     shown = not (decided or datasets.utils.are_progress_bars_disabled())
     verbosity = datasets.logging.get_verbosity()
