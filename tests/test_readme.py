@@ -55,6 +55,19 @@ def test_command_line_blocks_run(desk):
         assert "report: " in said
 
 
+def test_links_lead_somewhere_from_any_page_that_shows_the_readme():
+    """A package index shows it without the repository: links are absolute, and what they name exists."""
+    text = (ROOT / "README.md").read_text()
+    targets = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+    home = "https://github.com/pydistill/pydistill/blob/main/"
+    assert any(target.startswith(home) for target in targets)
+    for target in targets:
+        assert target.startswith("https://")
+        assert not target.startswith(home) or (ROOT / target.removeprefix(home)).exists(), target
+    named = set(re.findall(r"\[((?:docs/)?[\w.]+\.md)\]", text))
+    assert named == set(re.findall(r"^\[([^\]]+)\]: ", text, re.MULTILINE))
+
+
 def test_install_block_resolves():
     """torch from the environment satisfies it, the package builds its metadata; nothing is installed."""
     (block,) = (block for block in blocks("bash") if "pip install" in block)

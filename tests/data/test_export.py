@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pydistill.data import DistilledData, export
+from pydistill.data import DistilledData
 from pydistill.errors import DataError, FileFormatError, OutputError
 from tests.data.conftest import assert_equal, make_distilled
 
@@ -100,7 +100,7 @@ def test_an_old_parquet_survives_a_full_disk(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(export.pq, "write_table", full)
+        patch.setattr(pq, "write_table", full)
         with pytest.raises(OutputError, match="No space left"):
             make_distilled(seed=1).export_parquet(path)
     assert_equal(DistilledData.from_parquet(path), make_distilled())
