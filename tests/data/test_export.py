@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pydistill.data import DistilledData
+from pydistill.data import DistilledData, export
 from pydistill.errors import DataError, FileFormatError, OutputError
 from tests.data.conftest import assert_equal, make_distilled
 
