@@ -31,6 +31,7 @@ from pydistill.method import (
     notices,
     settled,
 )
+from pydistill.modes import plain_modes
 from pydistill.problem import Problem, make_problem
 from pydistill.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, read_run, write_run
 
@@ -150,14 +151,16 @@ def distillation(
         if earlier is not None:
             checkpoint = earlier.checkpoint
         else:
-            checkpoint = Checkpoint(identity, 0, 0.0, _within(problem, method.start(problem)))
+            with plain_modes(gradients=True):  # whatever the caller is in, and in nothing that is yielded
+                checkpoint = Checkpoint(identity, 0, 0.0, _within(problem, method.start(problem)))
         yield Started(checkpoint.index, method.steps)
         keeper = _Keeper(folder, path, checkpoint, method.steps, preset)
         for index in range(checkpoint.index, method.steps):
             begun = time.perf_counter()
             try:
-                metrics = _finite(method.step(problem, checkpoint.state, index))
-                _within(problem, checkpoint.state)
+                with plain_modes(gradients=True):
+                    metrics = _finite(method.step(problem, checkpoint.state, index))
+                    _within(problem, checkpoint.state)
             except DivergenceError as error:
                 kept = f"; the last checkpoint is {path}" if path is not None and path.exists() else ""
                 raise DivergenceError(f"in iteration {index}: {error}{kept}") from error
@@ -170,7 +173,8 @@ def distillation(
             if path is not None and (index + 1) % checkpoint_every == 0 and index + 1 < method.steps:
                 keeper.save()
                 yield Saved(index + 1, path)
-        distilled = collect(problem, method, checkpoint.state, keeper.seconds, preset)
+        with plain_modes(gradients=True):
+            distilled = collect(problem, method, checkpoint.state, keeper.seconds, preset)
         if folder is not None and path is not None:
             keeper.save_history()
             distilled.save(folder)

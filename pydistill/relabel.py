@@ -16,6 +16,7 @@ from pydistill.augment import Augmentation
 from pydistill.data.distilled import JSON, DistilledData
 from pydistill.data.formation import decode
 from pydistill.data.recipe import Recipe, StoredNetwork, StoredViews
+from pydistill.modes import plain_modes
 from pydistill.tasks import Task
 from pydistill.tasks.base import chunks
 
@@ -23,6 +24,7 @@ KINDS = ("hard", "soft", "views")
 _AT_ONCE = 256
 
 
+@plain_modes()
 def relabel(
     distilled: DistilledData,
     teacher: nets.Network,
@@ -136,7 +138,7 @@ class Answers:
     task: Task
     temperature: float = 1.0
 
-    @torch.no_grad()
+    @plain_modes(gradients=False)
     def of(self, images: Tensor) -> Tensor:
         """(N, K) for network input (N, C, H, W), on the CPU."""
         device, training = next(self.network.parameters()).device, self.network.training

@@ -27,6 +27,7 @@ from pydistill.evaluate.train import Execution, Lesson, Moment, Training, train
 from pydistill.events import Event, Progress
 from pydistill.kernels import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_precision, slow_precision, tell
+from pydistill.modes import plain_modes
 from pydistill.pictures import grid
 from pydistill.problem import resolve_device
 
@@ -35,6 +36,7 @@ _SHOWN_COLUMNS = 10
 _EVENTS_A_NETWORK = 20
 
 
+@plain_modes(gradients=True)
 def evaluate(
     distilled: DistilledData,
     data: RealData,

@@ -23,6 +23,7 @@ from pydistill.data.recipe import StoredViews
 from pydistill.errors import DivergenceError
 from pydistill.evaluate.samples import Samples
 from pydistill.machine import PRECISIONS
+from pydistill.modes import plain_modes
 from pydistill.optim import Optimiser, Rate, Sgd, Tensors
 from pydistill.schedules import SCHEDULES
 from pydistill.tasks import Task
@@ -129,6 +130,7 @@ class Moment:
 Watch = Callable[[Moment], None]
 
 
+@plain_modes(gradients=True)
 def train(
     architecture: str,
     lessons: Sequence[Lesson],

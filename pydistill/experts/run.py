@@ -31,6 +31,7 @@ from pydistill.experts.store import (
 from pydistill.experts.training import Expert, ExpertTraining, State
 from pydistill.experts.trajectory import Kept, snapshot_path, write_snapshot
 from pydistill.files import clear_leftovers
+from pydistill.modes import plain_modes
 from pydistill.optim import Tensors
 from pydistill.problem import resolve_device
 from pydistill.records import write_json
@@ -40,6 +41,7 @@ _CHECKPOINT = "checkpoint.safetensors"
 _STAGE = "experts"
 
 
+@plain_modes(gradients=True)
 def train_experts(
     data: RealData,
     folder: Path | str,
