@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +23,10 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 def most_bytes() -> int:
     """Bytes that the images of one data set, or one file of arrays, may take in memory.
 
-    :data:`BYTES` says how many; else it is half of what the machine, or the container, has.
+    :data:`BYTES` says how many; else it is a quarter of what the machine, the container or the process may
+    have: images are copied as they are split.
     """
-    return _given(BYTES) or _memory() // 2
+    return _given(BYTES) or _memory() // 4
 
 
 def most_pixels() -> int:
@@ -101,8 +103,11 @@ def _given(name: str) -> int | None:
 
 
 def _memory() -> int:
-    """Bytes of memory of the machine, or of the container where that is less."""
+    """Bytes of memory of the machine, or of the container or the process where that is less."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft, _ = resource.getrlimit(kind)
+        whole = whole if soft == resource.RLIM_INFINITY else min(whole, soft)
     try:
         return min(whole, int(_CGROUP.read_text()))
     except (OSError, ValueError):  # no container, or one without a limit

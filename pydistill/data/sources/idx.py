@@ -123,7 +123,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             return _array(file, path)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, MemoryError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 

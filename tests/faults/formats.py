@@ -1,0 +1,173 @@
+"""One small intact file of every format that is read, and how it is read."""
+
+import gzip
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from pydistill.data import DistilledData, load_data
+from pydistill.data.sources.pixels import decode
+from tests import test_records
+from tests.data.conftest import make_distilled
+from tests.data.test_idx import idx
+
+LABELS = np.arange(20) % 2
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file and its reader.
+
+    Attributes:
+        path: The file that is damaged.
+        read: Reads the set or record that it belongs to.
+    """
+
+    path: Path
+    read: Callable[[], object]
+
+
+def pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _idx(folder: Path, part: str, zipped: bool) -> Format:
+    end = ".gz" if zipped else ""
+    paths = {}
+    for split in ("train", "t10k"):
+        for name, array in (("images-idx3", pixels(20, 5, 6)), ("labels-idx1", LABELS)):
+            paths[split, name] = folder / f"{split}-{name}-ubyte{end}"
+            paths[split, name].write_bytes(gzip.compress(idx(array)) if zipped else idx(array))
+    return Format(paths["train", part], lambda: load_data(folder))
+
+
+def idx_images(folder: Path) -> Format:
+    return _idx(folder, "images-idx3", False)
+
+
+def idx_labels(folder: Path) -> Format:
+    return _idx(folder, "labels-idx1", False)
+
+
+def idx_gz(folder: Path) -> Format:
+    return _idx(folder, "images-idx3", True)
+
+
+def npz(folder: Path) -> Format:
+    path = folder / "set.npz"
+    np.savez(path, x=pixels(20, 4, 5, 3), y=LABELS)
+    return Format(path, lambda: load_data(path))
+
+
+def npz_deflated(folder: Path) -> Format:
+    path = folder / "set.npz"
+    np.savez_compressed(path, x=pixels(20, 4, 5, 3), y=np.array(["ant", "bee"])[LABELS])
+    return Format(path, lambda: load_data(path))
+
+
+def _picture(folder: Path, array: np.ndarray, ending: str, **options: object) -> Format:
+    path = folder / f"picture.{ending}"
+    Image.fromarray(array).save(path, **options)
+    return Format(path, lambda: decode([(str(path), path.read_bytes())], (6, 6)))
+
+
+def png(folder: Path) -> Format:
+    return _picture(folder, pixels(12, 10, 3), "png")
+
+
+def png_16(folder: Path) -> Format:
+    return _picture(folder, pixels(12, 10).astype(np.uint16) * 257, "png")
+
+
+def png_palette(folder: Path) -> Format:
+    path = folder / "picture.png"
+    Image.fromarray(pixels(12, 10)).convert("P").save(path, transparency=3)
+    return Format(path, lambda: decode([(str(path), path.read_bytes())], None))
+
+
+def jpeg(folder: Path) -> Format:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return _picture(folder, pixels(24, 20, 3), "jpg", exif=exif)
+
+
+def gif(folder: Path) -> Format:
+    return _picture(folder, pixels(12, 10), "gif")
+
+
+def bmp(folder: Path) -> Format:
+    return _picture(folder, pixels(12, 10, 3), "bmp")
+
+
+def tiff(folder: Path) -> Format:
+    return _picture(folder, pixels(12, 10, 3), "tif", compression="tiff_lzw")
+
+
+def webp(folder: Path) -> Format:
+    return _picture(folder, pixels(12, 10, 3), "webp")
+
+
+def ppm(folder: Path) -> Format:
+    return _picture(folder, pixels(12, 10, 3), "ppm")
+
+
+def exported_parquet(folder: Path) -> Format:
+    path = folder / "set.parquet"
+    make_distilled(soft=True).export_parquet(path)
+    return Format(path, lambda: DistilledData.from_parquet(path))
+
+
+def parquet_set(folder: Path) -> Format:
+    """Read by the library ``datasets``, which is slow."""
+    table = pa.table({"image": [{"bytes": png_bytes(), "path": None}] * 20, "label": list(LABELS)})
+    kinds = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+    path = folder / "set.parquet"
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
+    pq.write_table(table, path)
+    return Format(path, lambda: load_data(path, cache=folder / "cache"))
+
+
+def png_bytes() -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels(6, 6)).save(out, "PNG")
+    return out.getvalue()
+
+
+def _record(make: Callable[[Path], test_records.Case]) -> Callable[[Path], Format]:
+    return lambda folder: Format(*make(folder))
+
+
+FORMATS: dict[str, Callable[[Path], Format]] = {
+    **{
+        make.__name__: make
+        for make in (
+            idx_images,
+            idx_labels,
+            idx_gz,
+            npz,
+            npz_deflated,
+            png,
+            png_16,
+            png_palette,
+            jpeg,
+            gif,
+            bmp,
+            tiff,
+            webp,
+            ppm,
+            exported_parquet,
+            parquet_set,
+        )
+    },
+    **{f"record_{make.__name__}": _record(make) for make in test_records.KINDS},
+}
+
+torch.set_num_threads(1)
