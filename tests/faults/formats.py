@@ -141,6 +141,30 @@ def png_bytes() -> bytes:
     return out.getvalue()
 
 
+def _listing(folder: Path, name: str, line: str, head: str = "") -> Format:
+    """Pictures in a folder and a table beside them."""
+    for at in range(8):
+        Image.fromarray(pixels(6, 6)).save(folder / f"{at}.png")
+    path = folder / name
+    path.write_text(head + "".join(line.format(at, "ab"[at % 2]) for at in range(8)))
+    return Format(path, lambda: load_data(folder))
+
+
+def metadata_csv(folder: Path) -> Format:
+    return _listing(folder, "metadata.csv", "{}.png,{}\n", "file_name,label\n")
+
+
+def metadata_jsonl(folder: Path) -> Format:
+    return _listing(folder, "metadata.jsonl", '{{"file_name": "{}.png", "label": "{}"}}\n')
+
+
+def pixel_csv(folder: Path) -> Format:
+    path = folder / "pixels.csv"
+    rows = [f"{at % 2}," + ",".join(map(str, pixels(16) + at % 3)) for at in range(12)]
+    path.write_text("\n".join(["label," + ",".join(f"pixel{at}" for at in range(16)), *rows]) + "\n")
+    return Format(path, lambda: load_data(path))
+
+
 def _record(make: Callable[[Path], test_records.Case]) -> Callable[[Path], Format]:
     return lambda folder: Format(*make(folder))
 
@@ -163,6 +187,9 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
             tiff,
             webp,
             ppm,
+            metadata_csv,
+            metadata_jsonl,
+            pixel_csv,
             exported_parquet,
             parquet_set,
         )

@@ -8,6 +8,7 @@ import torch
 
 from pydistill.data.real import Split
 from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
+from pydistill.data.sources.inside import read_inside
 from pydistill.data.sources.labels import plain, understand
 from pydistill.data.sources.layout import Layout, understand_layout
 from pydistill.data.sources.listing import Listing, Places, file_column, understand_listing
@@ -220,12 +221,9 @@ def content(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: It is no regular file, or cannot be read.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    return read_inside(path, ())  # where links lead was seen as the folder was walked
 
 
 def _in_order(names: list[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pydistill.data.sources.inside import own_folder
 from pydistill.data.sources.labels import some
 from pydistill.data.sources.names import assign
 from pydistill.data.sources.tables import Table
@@ -58,7 +59,7 @@ class Places:
             for sub in sorted(folder.iterdir())
             if sub.is_dir() and sub.name[0] != "."
         ]
-        self.root = None if root is None else root.resolve()
+        self.root = None if root is None else own_folder(root)
         self.bases = list(dict.fromkeys([*folders, *inner]))
         self.endings = ["", *sorted(ENDINGS)]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydistill.data.sources.inside import own_folder
 from pydistill.errors import DataError
 
 ENDINGS = frozenset((
@@ -81,7 +82,7 @@ def scan(root: Path) -> Folder:
     Raises:
         DataError: A folder cannot be read, or a link leads out of ``root`` or in a circle.
     """
-    return _scan(root, root.resolve(), ())
+    return _scan(root, own_folder(root), ())
 
 
 def _scan(path: Path, root: Path, above: tuple[Path, ...]) -> Folder:
@@ -113,7 +114,10 @@ def within(path: Path, root: Path) -> Path:
     Raises:
         DataError: It leads out of ``root``.
     """
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a ring
+        raise DataError(f"{path} leads nowhere: {error}") from error
     if not target.is_relative_to(root):
         raise DataError(
             f"{path} leads out of {root}, to {target}: only what lies in the data set's own folder is "
