@@ -162,7 +162,7 @@ def _read(source: object, options: Options) -> Raw:
         raise ValueError(f"{foreign[0]} means nothing to {_short(kind)}: leave it out")
     raw = kind.read(source, options)
     others = [] if path is None else SOURCES[SOURCES.index(kind) + 1 :]
-    also = [_short(other) for other in others if other.recognises(source)]
+    also = [_short(other) for other in others if other.understands and other.recognises(source)]
     if also:
         raw = replace(
             raw, notes=(*raw.notes, f"read as {_short(kind)}; what else is there is not read: {also[0]}")
@@ -185,7 +185,7 @@ def _short(kind: Source) -> str:
 
 
 def _not_understood(source: object) -> Exception:
-    understood = "understood are: " + "; ".join(kind.understands for kind in SOURCES)
+    understood = "understood are: " + "; ".join(kind.understands for kind in SOURCES if kind.understands)
     if not isinstance(source, str | os.PathLike):
         return TypeError(f"cannot load a data set from {type(source).__name__}; {understood}")
     path = as_path(source)

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 from PIL import Image
 
@@ -173,6 +172,7 @@ def test_a_table_opens_nothing_outside_its_folder(pictures: Path, picture: Pictu
 
 
 def test_a_data_frame_of_paths(pictures: Path) -> None:
+    pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(
         {
             "path": [pictures / "pics" / f"{at}.png" for at in range(12)],
@@ -191,6 +191,7 @@ def test_a_data_frame_of_paths(pictures: Path) -> None:
 
 
 def test_a_data_frame_of_pixels() -> None:
+    pandas = pytest.importorskip("pandas")
     images, labels = digits(side=5)
     columns: dict[str, Any] = {f"pixel{at}": images.reshape(20, -1)[:, at] for at in range(25)}
     data = load_data(pandas.DataFrame({"label": labels} | columns))

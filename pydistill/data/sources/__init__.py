@@ -2,11 +2,14 @@
 
 from pydistill.data.sources.arrays import Arrays, Npz
 from pydistill.data.sources.base import Options, Raw, Source
+from pydistill.data.sources.cifar_binary import CifarBinary
 from pydistill.data.sources.digits import Digits
 from pydistill.data.sources.folders import ImageFolder
-from pydistill.data.sources.hub import HubName, LoadedDataset
+from pydistill.data.sources.hub import HubName, LoadedDataset, SavedTables
 from pydistill.data.sources.idx import IdxFolder
+from pydistill.data.sources.matlab import MatlabFiles
 from pydistill.data.sources.parquet import LocalParquet
+from pydistill.data.sources.refused import NotRead
 from pydistill.data.sources.tabular import Frame, TableFile, TableFolder
 from pydistill.data.sources.torch_dataset import TorchDataset
 
@@ -19,9 +22,13 @@ SOURCES: tuple[Source, ...] = (
     Npz(),
     TableFile(),
     IdxFolder(),
+    CifarBinary(),
+    SavedTables(),
     LocalParquet(),
+    MatlabFiles(),
     ImageFolder(),
     TableFolder(),
+    NotRead(),
     HubName(),
 )
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from pydistill.data.sources.base import Options, Raw, Source, as_path
+from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.columns import convert
+from pydistill.data.sources.inside import own_folder
 from pydistill.errors import DataError
 from pydistill.extras import need
 
@@ -53,6 +54,34 @@ class LoadedDataset(Source):
             order = ("train", "validation", "test") if len(source) == 3 else ("train", "test")
             splits = dict(zip(order, source, strict=False))
         return convert("datasets", splits, options)
+
+
+class SavedTables(Source):
+    """A folder that ``save_to_disk`` of a ``datasets.Dataset`` or ``datasets.DatasetDict`` has written."""
+
+    understands: ClassVar[str] = "a folder written by save_to_disk of the library datasets"
+    takes: ClassVar[frozenset[str]] = TAKES
+
+    def recognises(self, source: object) -> bool:
+        path = as_path(source)
+        if path is None or not path.is_dir():
+            return False
+        one = (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
+        return one or (path / "dataset_dict.json").is_file()
+
+    def read(self, source: object, options: Options) -> Raw:
+        import datasets  # most of a second, and only here
+
+        path = as_path(source)
+        assert path is not None
+        try:
+            with _quiet():
+                found: Any = datasets.load_from_disk(str(path))
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            raise DataError(f"{path} cannot be read as tables that save_to_disk wrote: {error}") from error
+        splits = found if isinstance(found, Mapping) else {"train": found}
+        around = surroundings(path)
+        return convert(source_name(path), splits, options, folders=around, roots=(own_folder(path),))
 
 
 class HubName(Source):
