@@ -48,7 +48,8 @@ PD_INLINE void color_pixels(const T* x, U* out, int64_t pixels, int64_t channels
     const A share = k.grey / static_cast<A>(n);
     for (int64_t p = 0; p < pixels; ++p, x += n, out += n) {
         A sum{};
-        for (int64_t c = 0; c < n; ++c) sum += load<T, 1>(x + c)[0];
+        if (share != 0)
+            for (int64_t c = 0; c < n; ++c) sum += load<T, 1>(x + c)[0];
         const A shift = sum * share + k.offset;
         for (int64_t c = 0; c < n; ++c) store<U, 1>(out + c, load<T, 1>(x + c) * k.keep + shift);
     }

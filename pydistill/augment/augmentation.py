@@ -14,7 +14,7 @@ from pydistill.augment.parameters import Parameters
 from pydistill.augment.transforms import TRANSFORMS
 from pydistill.errors import did_you_mean
 from pydistill.ops import _siamese_plain as plain
-from pydistill.ops._library import compiled_for
+from pydistill.ops._library import runs_operator
 from pydistill.ops.siamese_augment import DTYPES, siamese_augment
 
 Mode: TypeAlias = Literal["single", "all"]
@@ -133,7 +133,7 @@ class Augmentation:
         _check(images, parameters)
         if (parameters.values == _IDENTITY).all():
             return images
-        if compiled_for(images.device) and images.dtype in DTYPES:
+        if runs_operator(images) and images.dtype in DTYPES:
             return siamese_augment(images, parameters.values)
         return plain.apply(images, parameters.values)
 

@@ -61,6 +61,8 @@ def diagonal(x: Tensor, choice: Choice) -> Tensor:
 
 def product(x: Tensor, y: Tensor) -> Tensor:
     """(B, N, M) of x.y in the dtype of x, also where autocast would round the rows to bfloat16."""
+    if x.is_meta:  # there autocast does not exist
+        return torch.bmm(x, y.mT)
     with torch.autocast(x.device.type, enabled=False):
         return torch.bmm(x, y.mT)
 
@@ -77,7 +79,7 @@ def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def _of_distance(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     moved_x, moved_y = centred(x, y)
     qx, qy = moved_x.square().sum(-1)[:, :, None], moved_y.square().sum(-1)[:, None, :]
-    d2 = (qx + qy - 2 * product(moved_x, moved_y)).clamp_min(0)
+    d2 = _not_below_0(qx + qy - 2 * product(moved_x, moved_y))
     d2 = _repaired(d2, d2 < guard(x) * (qx + qy), lambda b, i, j: (x[b, i] - y[b, j]).square().sum(-1))
     most = torch.finfo(x.dtype).max / 4  # finite, so that 0 times it is 0
     profile: dict[str, Callable[[float], Tensor]] = {
@@ -111,6 +113,11 @@ def _is_mapped(tensor: Tensor) -> bool:
             return True
         tensor = inside.get_unwrapped(tensor)
     return False
+
+
+def _not_below_0(x: Tensor) -> Tensor:
+    """0 where x is below it; not-a-numbers pass with their derivative, which clamping would clear."""
+    return torch.where(x < 0, 0, x)
 
 
 def _root(x: Tensor, least: Tensor | float = 0.0) -> Tensor:
@@ -154,7 +161,7 @@ def _of_angle(x: Tensor, y: Tensor, choice: Choice) -> Tensor:
     s = product(x, y)
     c = s * ix * iy
     negative = c < 0
-    gap = (1 - torch.where(negative, -c, c)).clamp_min(0)
+    gap = _not_below_0(1 - torch.where(negative, -c, c))
 
     def exact(b: Tensor, i: Tensor, j: Tensor) -> Tensor:
         one, other = x[b, i] * ix[b, i], y[b, j] * iy[b, :, j]

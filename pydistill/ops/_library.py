@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._subclasses import FakeTensor
 
 from pydistill.errors import ExtensionWarning
 from pydistill.ops import _absence
@@ -74,6 +75,18 @@ def compiled_for(device: torch.device) -> bool:
 
 def _absent_for(device: str) -> str:
     return _STATUS.reason or _absence.not_for(device, _STATUS.backends)
+
+
+def abstract(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a shape without values: on the meta device, or a fake one outside of a graph."""
+    if torch.compiler.is_compiling():
+        return False
+    return tensor.is_meta or isinstance(tensor, FakeTensor)
+
+
+def runs_operator(tensor: torch.Tensor) -> bool:
+    """Whether an operator on ``tensor`` goes to the dispatcher: to a kernel, or for its result's shape."""
+    return compiled_for(tensor.device) or abstract(tensor)
 
 
 def _load() -> Status:

@@ -59,10 +59,13 @@ def _color(images: Tensor, values: Columns) -> Tensor:
         for name in ("brightness", "saturation", "contrast")
     )
     grey = linear.grey(images)
-    offset = (1 - c) * grey.mean((2, 3), keepdim=True) + b
+    # Means that a row does not ask for are left out, not multiplied by 0: they may be no numbers.
+    offset = torch.where(c == 1, 0, (1 - c) * grey.mean((2, 3), keepdim=True)) + b
     if images.shape[1] == 1:
         return torch.addcmul(offset, images, c)
-    return torch.addcmul(torch.addcmul(offset, grey, c * (1 - s)), images, c * s)
+    shares = c * (1 - s)
+    offset = torch.addcmul(offset, torch.where(shares == 0, 0, grey), shares)
+    return torch.addcmul(offset, images, c * s)
 
 
 def _crop(images: Tensor, values: Columns) -> Tensor:
@@ -71,7 +74,7 @@ def _crop(images: Tensor, values: Columns) -> Tensor:
         return linear.shift(images, offsets.to(images.device))
     y, x = (int(offset) for offset in offsets[0])
     if abs(y) >= images.shape[2] or abs(x) >= images.shape[3]:
-        return images * 0
+        return images.masked_fill(torch.ones((), dtype=torch.bool, device=images.device), 0)
     return F.pad(images, (-x, x, -y, y))
 
 
@@ -83,7 +86,7 @@ def _cutout(images: Tensor, values: Columns) -> Tensor:
     row = torch.arange(images.shape[2], device=images.device)
     column = torch.arange(images.shape[3], device=images.device)
     inside = ((row >= top) & (row < bottom))[:, :, None] & ((column >= left) & (column < right))[:, None]
-    return images * inside.logical_not()[:, None].to(images.dtype)
+    return images.masked_fill(inside[:, None], 0)
 
 
 def _flip(images: Tensor, values: Columns) -> Tensor:

@@ -36,7 +36,9 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Differentiable any number of times; works under ``torch.func.grad`` and ``vmap``. Where :func:`fits` the
     kernels are used, and the result is channels_last whatever x is; else it is torch's own convolution.
-    Rounding errors are about 1e-6 of the result in norm, against 2e-7 of torch's.
+    Rounding errors are about 1e-6 of the result in norm, against 2e-7 of torch's. A value that is not
+    finite, or so large that sums of some tens of it are not, spreads further than over the nine pixels that
+    see it: the kernels make not-a-numbers of the whole tiles of 4x4 outputs whose 6x6 inputs hold it.
 
     Args:
         x: Maps (R, I, H, W), of any floating-point dtype. R may be 0.

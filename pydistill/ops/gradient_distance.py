@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pydistill.ops._define import Operator, define
 from pydistill.ops._layout import vmap_batches
-from pydistill.ops._library import compiled_for
+from pydistill.ops._library import abstract, runs_operator
 
 KINDS = ("cosine", "l2", "l1")
 DTYPES = (torch.float32, torch.float64)
@@ -53,7 +53,7 @@ def gradient_distance(
     """
     _check(x, y, kind, eps)
     marks = _marks(offsets, x)
-    if not compiled_for(x.device):
+    if not runs_operator(x):
         return _reference(x, y, marks, kind, eps)
     value: Tensor = _forward(x, y, marks, KINDS.index(kind), float(eps))
     return value
@@ -69,13 +69,16 @@ def _reference(x: Tensor, y: Tensor, marks: Tensor, kind: str, eps: float) -> Te
     if kind == "l2":
         return total((x - y) ** 2)
     if kind == "l1":
-        return total((x - y).abs())
+        difference = x - y
+        # The derivative of abs would clear not-a-numbers.
+        slope = torch.where(difference.isnan(), difference.detach(), difference.sign())
+        return total(difference * slope)
     return 1 - total(x * y) / (_root(total(x * x)) * _root(total(y * y)) + eps)
 
 
 def _root(square: Tensor) -> Tensor:
-    """Square root whose derivatives at 0 are 0."""
-    positive = square > 0
+    """Square root whose derivatives at 0 are 0; not-a-numbers pass."""
+    positive = ~(square <= 0)
     return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0)
 
 
@@ -121,14 +124,9 @@ def _marks(offsets: Sequence[int] | Tensor, x: Tensor) -> Tensor:
         raise ValueError(
             f"gradient_distance: offsets must be on x's device {x.device}, found {offsets.device}"
         )
-    if offsets.device.type == "cpu" and not _abstract(offsets):
+    if offsets.device.type == "cpu" and not (torch.compiler.is_compiling() or abstract(offsets)):
         _require_rising(offsets.tolist(), x)
     return offsets
-
-
-def _abstract(tensor: Tensor) -> bool:
-    """Whether a tensor's values cannot be looked at here: while it is traced."""
-    return torch.compiler.is_compiling() or isinstance(tensor, torch._subclasses.FakeTensor)
 
 
 def _require_rising(marks: Sequence[int], x: Tensor) -> None:

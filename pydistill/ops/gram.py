@@ -34,7 +34,7 @@ from pydistill.ops._bandwidths import out_of_range, smallest
 from pydistill.ops._define import Operator, define
 from pydistill.ops._gram_plain import KERNELS, Choice
 from pydistill.ops._layout import vmap_batches
-from pydistill.ops._library import compiled_for
+from pydistill.ops._library import runs_operator
 
 DTYPES = (torch.float32, torch.float64)
 MOST_BANDWIDTHS = 64
@@ -89,7 +89,7 @@ def gram(
     _check("gram", x=x, y=y)
     numbers = (bandwidths, degree, scale, offset, depth, weight_variance, bias_variance)
     choice = _choose("gram", kernel, *numbers, x.shape[-1], x.dtype)
-    if choice.kernel == "linear" or not compiled_for(x.device):
+    if choice.kernel == "linear" or not runs_operator(x):
         return plain.matrix(x, y, choice)
     return _fused(x, y, choice)
 

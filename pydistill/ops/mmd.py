@@ -17,7 +17,7 @@ from torch import Tensor
 from pydistill.ops._bandwidths import out_of_range, smallest
 from pydistill.ops._define import Operator, define
 from pydistill.ops._layout import vmap_batches
-from pydistill.ops._library import compiled_for
+from pydistill.ops._library import abstract, runs_operator
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -56,7 +56,7 @@ def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] | Tensor, unbiased: bo
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     x, y = x.to(dtype), y.to(dtype)
     weights = _weights(bandwidths, x)
-    if not compiled_for(x.device):
+    if not runs_operator(x):
         return _reference(x, y, weights, unbiased)
     grad = torch.is_grad_enabled()
     value: Tensor = _forward(x, y, weights, unbiased, grad and x.requires_grad, grad and y.requires_grad)[0]
@@ -159,7 +159,7 @@ def _weights_of_numbers(bandwidths: Sequence[float], x: Tensor) -> Tensor:
 
 def _visible(tensor: Tensor) -> bool:
     """Whether a tensor's values can be looked at here: not while it is traced or mapped."""
-    if torch.compiler.is_compiling() or isinstance(tensor, torch._subclasses.FakeTensor):
+    if torch.compiler.is_compiling() or abstract(tensor):
         return False
     return not torch._C._functorch.is_batchedtensor(tensor)
 

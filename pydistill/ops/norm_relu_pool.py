@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pydistill.ops._define import Operator, define
 from pydistill.ops._layout import empty_images, vmap_images
-from pydistill.ops._library import compiled_for
+from pydistill.ops._library import runs_operator
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -47,7 +47,7 @@ def norm_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -
     _check(x, weight, bias, eps)
     accumulate = torch.float64 if x.dtype == torch.float64 else torch.float32
     weight, bias = (t.to(accumulate).reshape(-1, x.shape[1]) for t in (weight, bias))
-    if not compiled_for(x.device):
+    if not runs_operator(x):
         return _reference(x, weight, bias, eps)
     pooled: Tensor = _forward(x, weight, bias, float(eps))[0]
     return pooled

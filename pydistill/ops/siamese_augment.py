@@ -14,7 +14,7 @@ from torch import Tensor
 from pydistill.ops import _siamese_plain as plain
 from pydistill.ops._define import Operator, define
 from pydistill.ops._layout import empty_images, wrapped
-from pydistill.ops._library import compiled_for
+from pydistill.ops._library import abstract, runs_operator
 from pydistill.ops._siamese_plain import COLUMNS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -49,7 +49,7 @@ def siamese_augment(images: Tensor, values: Tensor, rows: Tensor | None = None) 
     if rows is None:
         each = torch.arange if groups == count else torch.zeros
         rows = each(count, dtype=torch.int64, device=images.device)
-    if not compiled_for(images.device):
+    if not runs_operator(images):
         return _reference(images, values, rows)
     augmented: Tensor = _forward(images, values.to(images.device), rows.to(images.device), True)
     return augmented
@@ -83,7 +83,7 @@ def _check_parameters(images: Tensor, values: Tensor, rows: Tensor | None) -> No
             f"siamese_augment: values must be (G, {len(COLUMNS)}), found shape {tuple(values.shape)}"
         )
     _expect_device("values", values, images)
-    if _readable(values) and not (finite := values.isfinite()).all():
+    if _readable(values, images) and not (finite := values.isfinite()).all():
         row, column = (int(at) for at in (~finite).nonzero()[0])
         raise ValueError(
             f"siamese_augment: values must be finite, found {COLUMNS[column]} = "
@@ -102,7 +102,7 @@ def _check_parameters(images: Tensor, values: Tensor, rows: Tensor | None) -> No
     if tuple(rows.shape) != (count,):
         raise ValueError(f"siamese_augment: rows must be ({count},), found shape {tuple(rows.shape)}")
     _expect_device("rows", rows, images)
-    if count and _readable(rows):
+    if count and _readable(rows, images):
         low, high = (int(bound) for bound in rows.aminmax())
         if low < 0 or high >= values.shape[0]:
             raise ValueError(
@@ -127,9 +127,9 @@ def _expect_device(name: str, tensor: Tensor, images: Tensor) -> None:
         )
 
 
-def _readable(tensor: Tensor) -> bool:
+def _readable(tensor: Tensor, images: Tensor) -> bool:
     """Whether its numbers can be looked at: not while traced or mapped, and not where there are none."""
-    if torch.compiler.is_compiling() or type(tensor) is not Tensor or tensor.is_meta:
+    if torch.compiler.is_compiling() or type(tensor) is not Tensor or abstract(tensor) or abstract(images):
         return False
     return not wrapped(tensor)
 
