@@ -36,8 +36,6 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         OutputError: The folder or file could not be written (no permission, disk full, not a folder).
             A file that stood at ``path`` before is left as it was.
     """
-    if "\0" in str(path):
-        raise OutputError(f"cannot write {str(path)!r}: a path holds no NUL")
     try:
         with partial(path) as temporary:
             write(temporary)
@@ -59,6 +57,8 @@ def partial(path: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot be made.
     """
+    if "\0" in str(path):
+        raise OSError("a path holds no NUL")
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path.parent)
     own, handle = _locked(path)
@@ -78,6 +78,14 @@ def clear_leftovers(folder: Path) -> None:
         for entry in entries:
             if _PARTIAL.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
                 _clear(Path(entry.path))
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder; a path that none can have (too long, with a NUL) names none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def write_bytes(path: Path, content: bytes) -> None:

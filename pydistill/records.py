@@ -24,7 +24,9 @@ from pydistill.errors import FileFormatError
 from pydistill.files import write_atomically, write_text
 
 _CHECKSUM, _FACTS, _DIGEST = "checksum", "pydistill", "sha256"
-_ZEROS = b"0" * 64
+ZEROS = b"0" * 64
+"""What stands in a digest's place while it is taken."""
+
 _PLACE = re.compile(rb'\\"sha256\\": \\"(.{64})\\"}"', re.DOTALL)
 """The end of the facts, as a text inside the JSON of a header."""
 _LONGEST_HEADER = 100_000_000
@@ -108,7 +110,7 @@ def read_json(path: Path, kind: Kind) -> dict[str, Any]:
         FileFormatError: The file is missing, damaged, was altered, or is of another kind or version.
     """
     with _reading(path, kind.title, kind.mend):
-        text = path.read_bytes()
+        text = _content(path)
         record = json.loads(text)
         kind.check(record, path)
         return _without(_facts_of(record, text), "format", "version")
@@ -126,8 +128,13 @@ def read_sealed(path: Path, title: str, mend: str) -> dict[str, Any]:
         FileFormatError: The file is missing, truncated, was altered, or holds no sealed record.
     """
     with _reading(path, title, mend):
-        text = path.read_bytes()
+        text = _content(path)
         return _facts_of(json.loads(text), text)
+
+
+def _content(path: Path) -> bytes:
+    _require_regular(path)
+    return path.read_bytes()
 
 
 def _facts_of(record: Any, text: bytes) -> dict[str, Any]:
@@ -163,17 +170,14 @@ def write_tensors(path: Path, kind: Kind, facts: Mapping[str, Any], tensors: Map
     Raises:
         OutputError: It could not be written; what stood there before is untouched.
     """
-    metadata = {_FACTS: json.dumps({**_named(kind), **facts, _DIGEST: _ZEROS.decode()})}
+    metadata = {_FACTS: json.dumps({**_named(kind), **facts, _DIGEST: ZEROS.decode()})}
 
     def write(temporary: Path) -> None:
         try:
             save_file(dict(tensors), temporary, metadata=metadata)
         except SafetensorError as error:  # as it tells of a full disk
             raise OSError(str(error)) from error
-        with temporary.open("rb+") as handle:
-            place, digest = _sealing(handle)
-            handle.seek(place)
-            handle.write(digest)
+        stamp(temporary, _place(temporary))
 
     write_atomically(path, write)
 
@@ -184,36 +188,64 @@ def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, Tens
     Raises:
         FileFormatError: The file is missing, damaged, was altered, or is of another kind or version.
     """
-    with _reading(path, kind.title, kind.mend), safe_open(path, framework="pt") as handle:
+    with _reading(path, kind.title, kind.mend), _opened(path) as handle:
         metadata = handle.metadata() or {}
         facts = json.loads(metadata.get(_FACTS, "{}"))
         kind.check(facts, path)
-        with path.open("rb") as content:
-            place, digest = _sealing(content)
-            content.seek(place)
-            if content.read(len(digest)) != digest:
-                raise ValueError("its content does not match its digest")
+        if not is_stamped(path, _place(path)):
+            raise ValueError("its content does not match its digest")
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     return _without(facts, "format", "version", _DIGEST), tensors
 
 
-def _sealing(handle: BinaryIO) -> tuple[int, bytes]:
-    """Where a tensor record's digest stands, and what it must be."""
-    length = int.from_bytes(handle.read(8), "little")
-    if length > _LONGEST_HEADER:
-        raise ValueError(f"its header announces {length} bytes")
-    header = handle.read(length)
+def _opened(path: Path) -> Any:
+    _require_regular(path)
+    return safe_open(path, framework="pt")
+
+
+def _place(path: Path) -> int:
+    """Where a tensor record's digest stands."""
+    with path.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"its header announces {length} bytes")
+        header = handle.read(length)
     places = [found.start(1) for found in _PLACE.finditer(header)]
     if len(places) != 1:
         raise ValueError("it holds no digest: it was altered, or written by another program or version")
-    made = hashlib.sha256(length.to_bytes(8, "little"))
-    made.update(header[: places[0]] + _ZEROS + header[places[0] + len(_ZEROS) :])
+    return 8 + places[0]
+
+
+# ---- digests inside a file -----------------------------------------------------------------------------
+
+
+def stamp(path: Path, place: int) -> None:
+    """Write the SHA-256 of a file into it, as 64 digits at ``place``, where 64 zeros stand."""
+    with path.open("rb+") as handle:
+        digest = _digest_around(handle, place)
+        handle.seek(place)
+        handle.write(digest)
+
+
+def is_stamped(path: Path, place: int) -> bool:
+    """Whether the 64 digits at ``place`` are what :func:`stamp` writes."""
+    with path.open("rb") as handle:
+        digest = _digest_around(handle, place)
+        handle.seek(place)
+        return handle.read(len(ZEROS)) == digest
+
+
+def _digest_around(handle: BinaryIO, place: int) -> bytes:
+    handle.seek(0)
+    made = hashlib.sha256(handle.read(place))
+    made.update(ZEROS)
+    handle.seek(place + len(ZEROS))
     while part := handle.read(1 << 20):
         made.update(part)
-    return 8 + places[0], made.hexdigest().encode()
+    return made.hexdigest().encode()
 
 
-# ---- both --------------------------------------------------------------------------------------------
+# ---- all --------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -223,6 +255,12 @@ def _reading(path: Path, title: str, mend: str) -> Iterator[None]:
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise FileFormatError(f"{path} cannot be read as {title}: {reason}; {mend}") from error
+
+
+def _require_regular(path: Path) -> None:
+    """Raise on a pipe, a device or a folder: reading some of these never ends."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
 
 
 def _checksum(facts: Mapping[str, Any]) -> str:

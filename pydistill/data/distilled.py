@@ -307,9 +307,10 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             FileFormatError: A file is truncated, was altered, or is of another format or version.
         """
         from pydistill.data.store import ROOT, load
+        from pydistill.files import is_there
 
         folder = Path(folder)
-        if (folder / EXPORTED).exists() and not (folder / ROOT).exists():
+        if is_there(folder / EXPORTED) and not is_there(folder / ROOT):
             return cls.from_folder(folder)
         return load(folder)
 

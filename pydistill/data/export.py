@@ -3,6 +3,9 @@
 import base64
 import hashlib
 import json
+import math
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +19,18 @@ from pydistill.data.distilled import DistilledData
 from pydistill.data.store import assemble, describe, reporting, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError
 from pydistill.extras import need
-from pydistill.files import write_atomically, write_bytes
-from pydistill.records import sealed
+from pydistill.files import is_there, write_atomically, write_bytes
+from pydistill.records import ZEROS, is_stamped, sealed, stamp
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEY = b"pydistill"
+_SEAL = b"pydistill.sha256"
+_DIGITS = re.compile(re.escape(_SEAL) + rb"\x18\x40([0-9a-f]{64})")
+"""The seal in a footer: key, then the encoded length of its value, then its value."""
+_ROWS, _VALUES = 1 << 20, 1 << 28
+"""Most rows, and most pixels, of a group of rows."""
 _LARGEST_INLINE = 1 << 20
 """Bytes of preprocessing kept in a parquet file's metadata; a larger one (whitening) goes beside it."""
 
@@ -66,7 +74,15 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
     )
     if not inline:
         write_bytes(_beside(path, digest), preprocess)
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    rows = max(1, min(_ROWS, _VALUES // max(1, distilled.images[0].numel())))
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd") as writer:
+            writer.write_table(table, row_group_size=rows)
+            writer.add_key_value_metadata({_SEAL: ZEROS})
+        stamp(temporary, _place(temporary))
+
+    write_atomically(path, write)
 
 
 def from_parquet(path: Path) -> DistilledData:
@@ -76,13 +92,17 @@ def from_parquet(path: Path) -> DistilledData:
         DataError: There is no such file.
         FileFormatError: It is damaged, was altered, or was not written by :func:`export_parquet`.
     """
-    if not path.is_file():
+    if not is_there(path) or not path.is_file():
         raise DataError(f"there is no file {path}")
     pa, pq = _pyarrow()
     try:
+        if not is_stamped(path, _place(path)):
+            raise ValueError("its content does not match its digest")
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise FileFormatError(f"{path} cannot be read as parquet: {error}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FileFormatError(
+            f"{path} cannot be read as parquet of a distilled set: {error}; export it again"
+        ) from error
     facts = unsealed((table.schema.metadata or {}).get(_KEY, b"{}"), path)
     with reporting(path):
         soft = len(facts["targets"]) == 2
@@ -109,6 +129,22 @@ def _preprocess_content(facts: dict[str, Any], path: Path) -> bytes:
     return content
 
 
+def _place(path: Path) -> int:
+    """Where the digest of the file stands in its footer."""
+    with path.open("rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - 8))
+        end = handle.read(8)
+        length = int.from_bytes(end[:4], "little") + 8
+        if end[4:] != b"PAR1" or length > size:
+            raise ValueError("it is no whole parquet file")
+        handle.seek(size - length)
+        found = list(_DIGITS.finditer(handle.read(length)))
+    if len(found) != 1:
+        raise ValueError("it does not describe a distilled set, or was altered: it holds no digest")
+    return size - length + found[0].start(1)
+
+
 def _beside(path: Path, digest: str) -> Path:
     """Named by content, so that exports into one folder share it and none replaces another's."""
     return path.with_name(f"preprocess-{digest[:12]}.safetensors")
@@ -131,18 +167,18 @@ def _nested(tensor: Tensor) -> "pa.Array":
     array: npt.NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
     pa, _ = _pyarrow()
     column = pa.array(array.reshape(-1))
+    lists, offset = (pa.ListArray, np.int32) if array.size < 2**31 else (pa.LargeListArray, np.int64)
     for axis in range(array.ndim - 1, 0, -1):
-        count = int(np.prod(array.shape[:axis]))
-        column = pa.ListArray.from_arrays(
-            pa.array(np.arange(count + 1, dtype=np.int32) * array.shape[axis]), column
-        )
+        count = math.prod(array.shape[:axis])
+        offsets = np.arange(count + 1, dtype=np.int64) * array.shape[axis]
+        column = lists.from_arrays(pa.array(offsets.astype(offset)), column)
     return column
 
 
 def _flat(table: "pa.Table", name: str, shape: list[int]) -> Tensor:
     column = table.column(name).combine_chunks()
     pa, _ = _pyarrow()
-    while pa.types.is_list(column.type):
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = column.flatten()
     return torch.from_numpy(column.to_numpy(zero_copy_only=False).copy()).reshape(shape)
 

@@ -22,7 +22,7 @@ from pydistill.data.distilled import EXPORTED as ROOT
 from pydistill.data.distilled import JSON, DistilledData
 from pydistill.data.store import assemble, describe, reporting, set_tensors, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError, OutputError
-from pydistill.files import partial
+from pydistill.files import is_there, partial
 from pydistill.pictures import to_picture
 from pydistill.records import rendered, sealed
 
@@ -33,6 +33,8 @@ _OUTSIDE = 1e-5
 """A pixel that leaves [0, 1] by no more is within: rounding of the way back from network input."""
 _LONGEST_NAME = 100
 """Bytes of a class's folder."""
+_RESERVED = frozenset((ROOT, _REST, "targets.csv", "con", "prn", "aux", "nul"))
+"""Names of files beside the folders, and of devices where there are such."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def from_folder(folder: Path) -> DistilledData:
         FileFormatError: A file is missing or damaged, was altered, or is not of this export.
     """
     root = folder / ROOT
-    if not root.is_file():
+    if not is_there(root) or not root.is_file():
         raise DataError(f"there is no exported set in {folder}: it holds no {ROOT}")
     try:
         facts = unsealed(root.read_bytes(), root)
@@ -221,7 +223,9 @@ def _fill(distilled: DistilledData, folder: Path, scale: Scale) -> Loss:
     }
     (folder / ROOT).write_text(rendered(sealed(about)), encoding="utf-8")
     if distilled.targets.is_floating_point():
-        with (folder / "targets.csv").open("w", newline="", encoding="utf-8") as handle:
+        with (folder / "targets.csv").open(
+            "w", newline="", encoding="utf-8", errors="backslashreplace"
+        ) as handle:
             writer = csv.writer(handle)
             writer.writerow(["file", *distilled.task.class_names])
             writer.writerows(
@@ -263,8 +267,9 @@ def _read_picture(folder: Path, file: str, shape: list[int]) -> Tensor:
 
 
 def folder_names(names: tuple[str, ...]) -> list[str]:
-    """Class names as folder names; numbered where two would become the same, and never too long."""
+    """Class names as folder names; numbered where two would become the same, never too long or taken."""
     plain = [re.sub(r"[^\w.+-]+", "_", name).strip(".") or "class" for name in names]
     short = [name.encode()[:_LONGEST_NAME].decode(errors="ignore") for name in plain]
-    distinct = len({name.lower() for name in short}) == len(short)
+    taken = {name.lower() for name in short}
+    distinct = len(taken) == len(short) and not taken & _RESERVED
     return short if distinct else [f"{at:03d}_{name}" for at, name in enumerate(short)]

@@ -23,7 +23,7 @@ from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.recipe import Recipe, under
 from pydistill.errors import DataError, FileFormatError
-from pydistill.files import write_bytes
+from pydistill.files import is_there, write_bytes
 from pydistill.records import intact, rendered, write_sealed
 from pydistill.tasks import Classification, Task
 
@@ -175,7 +175,11 @@ def reporting(where: Path) -> Iterator[None]:
 
 
 def _read(path: Path, missing: str) -> bytes:
+    if not is_there(path):
+        raise DataError(missing)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise FileFormatError(f"{path} cannot be read: it is no regular file")
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(missing) from error

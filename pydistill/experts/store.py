@@ -18,6 +18,7 @@ from pydistill.data.real import RealData
 from pydistill.errors import DataError, FileFormatError
 from pydistill.experts.training import ExpertTraining
 from pydistill.experts.trajectory import Stored, Trajectory
+from pydistill.files import is_there
 from pydistill.records import Kind, read_json, write_json
 
 MANIFEST, FACTS = "manifest.json", "expert.json"
@@ -125,7 +126,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         FileFormatError: It is damaged or of another version.
     """
     path = folder / MANIFEST
-    if not path.exists():
+    if not is_there(path):
         raise DataError(
             f"there are no experts in {folder}: it holds no {MANIFEST}; "
             f"`pydistill experts DATA --out {folder}` trains them"

@@ -1,13 +1,16 @@
 import errno
+import random
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pydistill import records
 from pydistill.data import DistilledData, export
 from pydistill.errors import DataError, FileFormatError, OutputError
 from tests.data.conftest import assert_equal, make_distilled
@@ -74,7 +77,7 @@ def test_a_parquet_of_other_make_or_altered_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file"):
         DistilledData.from_parquet(path)
     pd.DataFrame({"image": [1]}).to_parquet(path)
-    with pytest.raises(FileFormatError, match="does not describe a distilled set"):
+    with pytest.raises(FileFormatError, match="it does not describe a distilled set"):
         DistilledData.from_parquet(path)
     make_distilled().export_parquet(path)
     whole = path.read_bytes()
@@ -84,24 +87,65 @@ def test_a_parquet_of_other_make_or_altered_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole)
     table = pq.read_table(path)
     pq.write_table(table.take([1, 0, 2, 3, 4, 5]), path)
-    with pytest.raises(FileFormatError, match="its rows are not those it was written with"):
+    with pytest.raises(FileFormatError, match="it holds no digest; export it again"):
         DistilledData.from_parquet(path)
-    pq.write_table(table.drop_columns(["label"]), path)
-    with pytest.raises(FileFormatError, match="label"):
-        DistilledData.from_parquet(path)
+    for change, words in (
+        (table.take([1, 0, 2, 3, 4, 5]), "its rows are not those it was written with"),
+        (table.drop_columns(["label"]), "label"),
+        (table.replace_schema_metadata({}), "does not describe a distilled set"),
+    ):
+        with pq.ParquetWriter(path, change.schema) as writer:
+            writer.write_table(change)
+            writer.add_key_value_metadata({export._SEAL: records.ZEROS})
+        records.stamp(path, export._place(path))
+        with pytest.raises(FileFormatError, match=words):
+            DistilledData.from_parquet(path)
 
 
 def test_an_old_parquet_survives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "set.parquet"
     make_distilled().export_parquet(path)
 
-    def full(table: object, where: Path, **_: object) -> None:
+    def full(where: Path, *_: object, **__: object) -> None:
         where.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", full)
+        patch.setattr(pq, "ParquetWriter", full)
         with pytest.raises(OutputError, match="No space left"):
             make_distilled(seed=1).export_parquet(path)
     assert_equal(DistilledData.from_parquet(path), make_distilled())
     assert [each.name for each in tmp_path.iterdir()] == ["set.parquet"]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_every_flipped_bit_of_a_parquet_file_is_refused(tmp_path: Path, soft: bool) -> None:
+    path = tmp_path / "set.parquet"
+    make_distilled(soft=soft).export_parquet(path)
+    whole, chance = path.read_bytes(), random.Random(0)
+    for at in sorted(chance.sample(range(len(whole)), 150)):
+        content = bytearray(whole)
+        content[at] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError, match=r"set\.parquet"):
+            DistilledData.from_parquet(path)
+    path.write_bytes(whole)
+    assert_equal(DistilledData.from_parquet(path), make_distilled(soft=soft))
+
+
+def test_columns_of_more_values_than_32_bits_count() -> None:
+    wide = torch.zeros(2, 1, 1, 2**30 + 8, dtype=torch.uint8)  # pages of zeros that are never touched
+    column = export._nested(wide)
+    assert len(column) == 2
+    assert pa.types.is_large_list(column.type)
+    assert column.flatten().flatten().flatten().offset == 0
+    assert len(column.flatten().flatten().flatten()) == wide.numel()
+    small = export._nested(torch.zeros(2, 1, 1, 3))
+    assert pa.types.is_list(small.type)
+
+
+def test_large_lists_come_back(tmp_path: Path) -> None:
+    values = torch.arange(24.0).reshape(2, 3, 2, 2)
+    lists = pa.array(values.tolist(), pa.large_list(pa.large_list(pa.large_list(pa.float32()))))
+    pq.write_table(pa.table({"image": lists}), tmp_path / "a.parquet", row_group_size=1)
+    assert torch.equal(export._flat(pq.read_table(tmp_path / "a.parquet"), "image", [2, 3, 2, 2]), values)

@@ -128,7 +128,8 @@ def _column(split: str, values: Any, own: tuple[str, ...] | None) -> _Column | N
     if strange is not None:
         kinds = sorted({type(value).__name__ for value in items})
         raise DataError(
-            f"{split}: expected one integer or text a label, found {strange!r} among {', '.join(kinds)}"
+            f"{split}: expected one integer or text a label, found a {type(strange).__name__} among "
+            f"{', '.join(kinds)}"
         )
     odd = next((value for value in items if not float(value).is_integer()), None)
     if odd is not None:
@@ -302,7 +303,8 @@ def _used(column: _Column, names: tuple[str, ...] | None = None) -> list[str]:
 def as_array(values: Any) -> npt.NDArray[Any]:
     """Labels as an array; a list of other things than numbers becomes one of objects, nothing converted."""
     if isinstance(values, Tensor):
-        return values.detach().cpu().numpy()
+        plain = values.detach().cpu()
+        return (plain.float() if plain.is_floating_point() and plain.itemsize < 4 else plain).numpy()
     if isinstance(values, np.ndarray):
         return values
     items = list(values)

@@ -114,7 +114,7 @@ def from_array(array: npt.NDArray[np.generic] | Tensor, layout: str | None, wher
     Raises:
         DataError: It has another shape or type, or which axis holds the channels cannot be told.
     """
-    tensor = array.detach().cpu() if isinstance(array, Tensor) else _as_tensor(array, where)
+    tensor = _plain(array, where) if isinstance(array, Tensor) else _as_tensor(array, where)
     if tensor.ndim == 3:
         tensor = tensor.unsqueeze(1)
     elif tensor.ndim == 4:
@@ -151,11 +151,24 @@ def check_pixels(images: Tensor, where: str) -> None:
         raise DataError(f"{where}: float pixels must lie in [0, 1], found {low:g} to {high:g}: {scale}")
 
 
+def _plain(tensor: Tensor, where: str) -> Tensor:
+    """In memory, of a type that can be compared."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+        raise DataError(
+            f"{where}: expected a dense tensor of numbers, found {tensor.layout}, {tensor.dtype} on "
+            f"{tensor.device}"
+        )
+    wide = tensor.dtype in (torch.uint16, torch.uint32, torch.uint64)
+    return tensor.detach().cpu().to(torch.int64 if wide else tensor.dtype)
+
+
 def _as_tensor(array: npt.NDArray[np.generic], where: str) -> Tensor:
     array = np.asarray(array)
     if array.dtype.kind not in "iufb":
         raise DataError(f"{where}: expected images as numbers, found an array of {array.dtype}")
-    wide = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}.get(array.dtype.name)
+    wide = {"uint16": "i4", "uint32": "i8", "uint64": "i8"}.get(array.dtype.name)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        wide = "f8"
     native = array.astype(wide or array.dtype.newbyteorder("="), copy=False)
     whole = np.ascontiguousarray(native)  # torch takes no negative strides
     return torch.from_numpy(np.array(whole, copy=not whole.flags.writeable or None))
