@@ -1,11 +1,13 @@
 """What every network offers: logits, an embedding, or the output of every block, in one pass."""
 
 from abc import ABC, abstractmethod
-from typing import Literal, overload
+from collections.abc import Mapping
+from typing import Any, Literal, overload
 
 from torch import Tensor, nn
 
 from pydistill.nets.spec import Shape, Spec
+from pydistill.nets.ties import every_name, once, tie, tied
 
 Mode = Literal["logits", "embedding", "blocks"]
 
@@ -20,6 +22,9 @@ class Network(nn.Module, ABC):
     in a functional call those that were passed. Pass copies, and under ``torch.func.grad`` pass them as
     arguments of the function, or put the network in ``eval()`` mode where the statistics are only read.
 
+    A weight that is used in several places (``b.weight = a.weight``) is one parameter: drawn, stacked,
+    trained and kept once, under its first name.
+
     Args:
         spec: What the network was made from; shown in messages.
         shape: (C, H, W) of the images it takes.
@@ -31,6 +36,18 @@ class Network(nn.Module, ABC):
         self.spec = spec
         self.shape = shape
         self.outputs = outputs
+        self.register_state_dict_post_hook(once)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(every_name)  # type: ignore[no-untyped-call]
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As every module's; weights that are one stay one, and may be given by any of their names."""
+        groups = tied(self)
+        done = super().load_state_dict(state_dict, strict, assign)
+        if assign:
+            tie(self, groups)
+        return done
 
     @property
     @abstractmethod

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pydistill.nets.base import Mode, Network
 from pydistill.nets.layers import Convolution, GroupNorm
 from pydistill.nets.spec import Shape, Spec, parse
+from pydistill.nets.ties import once, refuse_shared_memory
 
 
 def build(
@@ -39,7 +40,8 @@ def build(
         dtype: Floating-point format of weights and running statistics.
 
     Raises:
-        ValueError: The architecture is unknown, or the images are too small for it.
+        ValueError: The architecture is unknown, the images are too small for it, or two of its weights
+            share memory without being one.
     """
     network = _skeleton(architecture, shape, outputs)
     network.load_state_dict(_draw(network, generator, device, dtype), assign=True)
@@ -174,6 +176,7 @@ def _draw(
     network: Network, generator: torch.Generator, device: torch.device | str, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """A state for ``network``: parameters drawn module by module, buffers at their start."""
+    refuse_shared_memory(network)
     state: dict[str, Tensor] = {}
     for path, module in network.named_modules():
         own = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
@@ -191,6 +194,7 @@ def _draw(
             state[f"{path}.{name}" if path else name] = tensor.to(device, kind).contiguous(
                 memory_format=memory
             )
+    once(network, state, "")
     return state
 
 
