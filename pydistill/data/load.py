@@ -14,9 +14,11 @@ from pydistill.data.mirror import keeps_class_mirrored
 from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.real import RealData, Split, fingerprint
 from pydistill.data.sources import SOURCES, Options, Raw, Source
-from pydistill.data.sources.base import as_path
+from pydistill.data.sources.base import as_path, source_name
 from pydistill.data.sources.hub import ALIASES
+from pydistill.data.sources.labels import some
 from pydistill.data.sources.pixels import check_pixels, fit
+from pydistill.data.sources.walk import is_hidden
 from pydistill.data.understood import from_two_values, oddities, overview
 from pydistill.errors import DataError
 
@@ -46,7 +48,8 @@ def load_data(
 ) -> RealData:
     """Read a data set of labelled images and make it ready to distil.
 
-    Every split ends as one tensor in memory, uint8 where the source has 8 bits a channel.
+    Every split ends as one tensor in memory, uint8 where the source has 8 bits a channel. What was
+    understood is told: ``load_data(...).summary()``.
 
     What a file declares is checked before it is read: all images together may take a quarter of the memory
     that the machine, the container or the process may have (environment variable ``PYDISTILL_MAX_BYTES``
@@ -55,8 +58,9 @@ def load_data(
 
     Args:
         source: ``"digits"``; a Hugging Face data set by hub name; a folder of parquet, IDX or image
-            files; an ``.npz`` file; arrays as a mapping or tuple; a map-style ``torch`` data set or a
-            (train, test) pair; a loaded ``datasets`` object.
+            files, of CSV files or of MATLAB files; an ``.npz`` file; a table (CSV, JSON lines, data frame)
+            of paths or of pixels; arrays as a mapping or tuple; a map-style ``torch`` data set, or its
+            splits as a pair or mapping; a loaded ``datasets`` object.
         validation: Fraction of the training images held out for choices, within (0, 1), stratified.
             Not used where the source has a validation split beside a test split. (Alone, it is the test
             split.)
@@ -70,9 +74,9 @@ def load_data(
         name: What to call it; None: after the source.
         size: Height and width, or one number for both: images are scaled to cover it and centre-cropped.
         class_names: One name a class, where the source has none or only some occur.
-        image_column: Of a Hugging Face data set with several columns of images.
-        target_column: Of a Hugging Face data set whose labels cannot be told by name or type.
-        subset: Configuration of a hub data set that has several.
+        image_column: Of a table with several columns of images or paths.
+        target_column: Of a table whose labels cannot be told by name or type.
+        subset: Configuration of a hub data set that has several, one of several parquet or IDX sets.
         layout: ``"NCHW"`` or ``"NHWC"``, where arrays leave it open.
         cache: Folder for what ``datasets`` prepares; None: its own.
 
@@ -80,8 +84,9 @@ def load_data(
         ValueError: A fraction is not within (0, 1), or ``preprocess``, ``layout`` or ``size`` is unknown,
             or an option means nothing to this kind of source.
         TypeError: ``source`` is of no type known here.
-        DataError: The source is missing or damaged, or holds what no method can use: pixels that are NaN
-            or out of range, labels with gaps, a class without images, images that differ in size.
+        DataError: The source is missing or damaged, or cannot be understood without guessing, or holds
+            what no method can use: pixels that are NaN or out of range, several labels an image, values to
+            regress, a class without images, images that differ in size.
     """
     for title, fraction in (("validation", validation), ("test", test)):
         if not 0 < fraction < 1:
@@ -155,6 +160,12 @@ def _read(source: object, options: Options) -> Raw:
     if path is not None and (path / "distilled.json").exists():
         raise DataError(f"{path} holds a distilled set: read it with DistilledData.load, not as real data")
     kind = next((kind for kind in SOURCES if kind.recognises(source)), None)
+    if path is not None and path.is_dir() and (kind is None or not kind.understands):
+        inner = _inside(path)
+        if inner is not None:
+            raw = _read(inner, options)
+            within = inner.relative_to(path).as_posix()
+            return replace(raw, name=source_name(path), notes=(*raw.notes, f"read from {within!r} in it"))
     if kind is None:
         raise _not_understood(source)
     foreign = sorted(options.given() - kind.takes - {"size"})
@@ -168,6 +179,25 @@ def _read(source: object, options: Options) -> Raw:
             raw, notes=(*raw.notes, f"read as {_short(kind)}; what else is there is not read: {also[0]}")
         )
     return raw if options.size is None else _scaled(raw, options.size)
+
+
+def _inside(folder: Path, deepest: int = 3) -> Path | None:
+    """The one data set in a folder that is none itself, or in a folder in it.
+
+    Raises:
+        DataError: There are several.
+    """
+    kinds = [kind for kind in SOURCES if kind.understands]
+    shown = [path for path in sorted(folder.iterdir()) if not is_hidden(path.name)]
+    entries = [path for path in shown if path.is_dir() or path.suffix.lower() in (".npz", ".parquet")]
+    found = [path for path in entries if any(kind.recognises(path) for kind in kinds)]
+    if not found and deepest:
+        folders = [path for path in entries if path.is_dir()]
+        found = [inner for path in folders if (inner := _inside(path, deepest - 1)) is not None]
+    if len(found) > 1:
+        names = some([path.relative_to(folder).as_posix() for path in found])
+        raise DataError(f"{folder} holds several data sets, {names}: give the path of one of them")
+    return found[0] if found else None
 
 
 def _scaled(raw: Raw, size: tuple[int, int]) -> Raw:

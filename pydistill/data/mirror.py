@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from pydistill.data.sources.base import Raw
 from pydistill.data.sources.labels import some
 
-_CHARACTERS = re.compile(r"digit|svhn|usps|omniglot|chars74k|letter|alphabet|handwrit|captcha|mnist")
+_CHARACTERS = re.compile(
+    r"digit|svhn|usps|omniglot|chars74k|letter|alphabet|handwrit|captcha|mnist|"
+    r"gtsrb|traffic[-_ ]?sign|road[-_ ]?sign"
+)
 _OTHERS = re.compile(
     r"fashion|cifar|imagenet|stl-?10|ham10000|"
     r"(med|path|derma|oct|pneumonia|retina|breast|blood|tissue|organ[acs]?|chest)[-_]?mnist"
@@ -55,13 +58,13 @@ def keeps_class_mirrored(raw: Raw) -> tuple[bool, str]:
     if own is not None:
         return own
     if raw.named and len(titles) > 1:
-        return True, "neither its name nor its class names speak of digits or letters"
+        return True, "neither its name nor its class names speak of digits, letters or signs"
     around = _by_words(filter(_is_nothing_else, raw.folders))
     if around is not None:
         return around
     if raw.train.images.shape[1:] == (1, 28, 28) and len(titles) in _COUNTS:
         return False, f"{len(titles)} classes without names in grey images of 28 x 28, as MNIST has them"
-    return True, "nothing speaks of digits or letters"
+    return True, "nothing speaks of digits, letters or signs"
 
 
 def _by_words(names: Iterable[str]) -> tuple[bool, str] | None:
@@ -71,7 +74,7 @@ def _by_words(names: Iterable[str]) -> tuple[bool, str] | None:
         if _OTHERS.search(low) is not None:
             return True, f"it is called {name!r}"
         if _CHARACTERS.search(low) is not None:
-            return False, f"{name!r} speaks of digits or letters"
+            return False, f"{name!r} speaks of digits, letters or signs"
     return None
 
 

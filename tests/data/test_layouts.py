@@ -343,3 +343,42 @@ def test_a_table_whose_files_are_missing_is_refused(tmp_path: Path, fill: Fill) 
     (tmp_path / "labels.csv").write_text("file,colour,shape\n0.png,a,b\n1.png,b,b\n")
     with pytest.raises(DataError, match=r"give target_column.*'colour', 'shape'"):
         load_data(tmp_path)
+
+
+def test_one_heap_of_images_with_a_table_a_split(tmp_path: Path, fill: Fill) -> None:
+    fill("images", each=18)
+    for name, rows in (("train", range(10)), ("valid", range(10, 14)), ("test", range(14, 18))):
+        text = "".join(f"{at},{'ab'[at % 2]}\n" for at in rows)
+        (tmp_path / f"{name}.csv").write_text("id,label\n" + text)
+    data = load_data(tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test)) == (10, 4, 4)
+
+
+def test_test_images_whose_table_has_no_labels_are_left_out(tmp_path: Path, fill: Fill) -> None:
+    fill("train", "test", each=10)
+    (tmp_path / "train.csv").write_text(
+        "id,label\n" + "".join(f"{at},{'ab'[at % 2]}\n" for at in range(10))
+    )
+    (tmp_path / "test.csv").write_text("id\n" + "".join(f"{at}\n" for at in range(10)))
+    data = load_data(tmp_path)
+    assert sum(counts(data)) == 10
+    assert any("the test split of the source has no labels" in note for note in data.notes)
+
+
+def test_tables_beside_class_folders_are_told(tmp_path: Path, fill: Fill) -> None:
+    fill("x", "y")
+    (tmp_path / "sizes.csv").write_text("a,b\n1,2\n")
+    assert any("tables that are not read: 'sizes.csv'" in note for note in load_data(tmp_path).notes)
+
+
+def test_folders_around_sets_of_other_kinds(tmp_path: Path) -> None:
+    arrays = {"images": np.arange(20 * 16, dtype=np.uint8).reshape(20, 4, 4), "labels": np.arange(20) % 2}
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    np.savez(tmp_path / "MNIST" / "raw" / "set.npz", **arrays)
+    data = load_data(tmp_path / "MNIST")
+    assert data.name == "MNIST"
+    assert not data.mirror
+    assert any("read from 'raw/set.npz' in it" in note for note in data.notes)
+    np.savez(tmp_path / "MNIST" / "raw" / "other.npz", **arrays)
+    with pytest.raises(DataError, match=r"raw holds several data sets, \['other\.npz', 'set\.npz'\]: give"):
+        load_data(tmp_path / "MNIST")

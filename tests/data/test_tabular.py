@@ -196,3 +196,13 @@ def test_a_data_frame_of_pixels() -> None:
     columns: dict[str, Any] = {f"pixel{at}": images.reshape(20, -1)[:, at] for at in range(25)}
     data = load_data(pandas.DataFrame({"label": labels} | columns))
     assert data.fingerprint == load_data((images, labels)).fingerprint
+
+
+@pytest.mark.parametrize("kind", ["bytes", "mapping"])
+def test_a_data_frame_of_encoded_images(pictures: Path, kind: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    encoded = [(pictures / "pics" / f"{at}.png").read_bytes() for at in range(12)]
+    values = encoded if kind == "bytes" else [{"bytes": value, "path": None} for value in encoded]
+    frame = pandas.DataFrame({"image": values, "label": [at % 2 for at in range(12)]})
+    (pictures / "set.csv").write_text("file,label\n" + "".join(f"{at}.png,{at % 2}\n" for at in range(12)))
+    assert load_data(frame).fingerprint == load_data(pictures / "set.csv").fingerprint

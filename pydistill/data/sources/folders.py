@@ -67,7 +67,7 @@ class ImageFolder(Source):
             splits["train"],
             splits.get("validation"),
             splits.get("test"),
-            (*notes, *told(tree, used), *seen.notes()),
+            (*notes, *told(tree, used, notes), *seen.notes()),
             named=named,
             origins={
                 split: f"folder {_relative(folder, tree)!r}" for split, folder in layout.splits.items()
@@ -103,6 +103,9 @@ def _by_folders(
             listing = _listing(tree, folder, split, options, notes)
             if listing is None:
                 continue
+            if all(label is None for label in listing.labels):
+                notes.append(f"the {split} split of the source has no labels: it is left out")
+                continue
             numbers = [_index(label, index, names, split) for label in listing.labels]
             files[split], targets[split] = listing.files, torch.tensor(numbers, dtype=torch.int64)
             continue
@@ -131,6 +134,14 @@ def _by_tables(
         if split == "train" and listing.splits is not None and len(layout.splits) == 1:
             return by_split(listing)
         files[split], labels[split] = listing.files, listing.labels
+    for split in ("validation", "test"):
+        if split in layout.splits:
+            continue
+        found = _table(tree, layout.splits["train"], split, [], named=True)
+        if found is not None:
+            listing = understand_listing(*found, options.image_column, options.target_column)
+            notes += listing.notes
+            files[split], labels[split] = listing.files, listing.labels
     return files, labels
 
 
@@ -167,9 +178,19 @@ def _listing(
     )
 
 
-def _table(tree: Folder, folder: Folder, split: str, failures: list[str]) -> tuple[Table, Places] | None:
-    """The first table that names pictures of a split; ``failures`` takes why others cannot be read."""
-    for path in _tables(tree, folder, split):
+def _table(
+    tree: Folder, folder: Folder, split: str, failures: list[str], named: bool = False
+) -> tuple[Table, Places] | None:
+    """The first table that names pictures of a split; ``failures`` takes why others cannot be read.
+
+    Args:
+        tree: All that is there.
+        folder: Where the split's pictures are.
+        split: Its name.
+        failures: Takes sentences.
+        named: Look at tables alone that are named after the split.
+    """
+    for path in _tables(tree, folder, split, named):
         places = Places([folder.path, path.parent], tree.path)
         try:
             table = read_table(path, lambda text, places=places: places.find(text) is not None)  # type: ignore[misc]
@@ -181,7 +202,7 @@ def _table(tree: Folder, folder: Folder, split: str, failures: list[str]) -> tup
     return None
 
 
-def _tables(tree: Folder, folder: Folder, split: str) -> list[Path]:
+def _tables(tree: Folder, folder: Folder, split: str, named: bool) -> list[Path]:
     """Tables that may label a split, the likeliest first: in its folder, then in those around it."""
     chain = [each for each in tree.every() if folder.path.is_relative_to(each.path)]
     found: list[Path] = []
@@ -192,7 +213,7 @@ def _tables(tree: Folder, folder: Folder, split: str) -> list[Path]:
         ]
         general = [path for path in tables if read_name(path.stem) is None or each is folder]
         ranked = sorted(general, key=lambda path: path.stem.lower() not in _TABLES_FIRST)
-        found += dict.fromkeys([*own, *ranked])
+        found += dict.fromkeys(own if named else [*own, *ranked])
     return found
 
 

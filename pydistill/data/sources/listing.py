@@ -159,6 +159,11 @@ def split_column(table: Table) -> tuple[list[str | None] | None, str | None]:
     return None, None
 
 
+def column_of_labels(table: Table, image: str, asked: str | None) -> Any:
+    """Labels of every row of a table whose images are column ``image``."""
+    return _labels(table, image, None, asked)[0]
+
+
 def _labels(table: Table, file: str, split: str | None, asked: str | None) -> tuple[Any, str]:
     """Labels of every row and how they were found; numbers written as text are numbers."""
     rest = [name for name in table.columns if name not in (file, split)]

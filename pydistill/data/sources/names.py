@@ -10,6 +10,7 @@ _WORDS = {
     "train": "train",
     "training": "train",
     "trn": "train",
+    "trainval": "train",
     "val": "validation",
     "vali": "validation",
     "valid": "validation",
@@ -142,8 +143,15 @@ def _words(name: str) -> list[str]:
     for word in re.split(r"[\W_]+", name):
         inner = [word] if word.lower() in _WORDS else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", word).split()
         for part in map(str.lower, inner):
-            words += _parts(part if part in _WORDS else part.rstrip("0123456789"))
+            words += _parts(_known(part))
     return words
+
+
+def _known(word: str) -> str:
+    """``word`` as the table has it: without numbers at its end, without the ending of a plural."""
+    plain = word if word in _WORDS else word.rstrip("0123456789")
+    single = plain.removesuffix("s")
+    return single if len(single) > 3 and single in _WORDS else plain
 
 
 def _parts(word: str) -> list[str]:

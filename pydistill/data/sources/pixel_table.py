@@ -13,6 +13,7 @@ from pydistill.data.sources.labels import some
 from pydistill.data.sources.listing import numbers
 from pydistill.data.sources.tables import Table, delimiter_of, parse
 from pydistill.errors import DataError
+from pydistill.limits import require_bytes
 
 _LABELS = ("label", "labels", "class", "classid", "target", "y", "emotion", "digit", "0")
 _LINE = 10_000_000
@@ -72,6 +73,7 @@ def read_pixels(path: Path, layout: str | None, target: str | None) -> PixelTabl
     first = [values[0] if values else None for values in head.columns.values()]
     if columns is None or len(columns) == 1 or not _are_numbers(first):
         return None
+    require_bytes(2 * path.stat().st_size, str(path))
     try:
         rows = np.loadtxt(
             path,
@@ -81,6 +83,7 @@ def read_pixels(path: Path, layout: str | None, target: str | None) -> PixelTabl
             ndmin=2,
             encoding="utf-8-sig",
             quotechar='"',
+            comments=None,
         )
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: pixels must be numbers, as many in every row: {error}") from error

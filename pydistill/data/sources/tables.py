@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from pydistill.errors import DataError
+from pydistill.limits import require_bytes
 
 ENDINGS = frozenset({".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json"})
 """Endings of files that may be tables."""
 _DELIMITERS = ",\t;|"
+_COST = 10
+"""Bytes of memory that a byte of text takes as fields."""
 _FIELD = 10_000_000
 """Most characters of one field: an image's pixels as text."""
 
@@ -53,6 +56,7 @@ def read_table(path: Path, is_file: Callable[[str], bool] = lambda text: False) 
         DataError: It cannot be read, or rows differ in length.
     """
     try:
+        require_bytes(_COST * path.stat().st_size, str(path))
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from error

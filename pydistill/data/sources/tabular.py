@@ -8,7 +8,7 @@ from pydistill.data.real import Split
 from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.folders import by_split, content
 from pydistill.data.sources.labels import some, understand
-from pydistill.data.sources.listing import Places, split_column, understand_listing
+from pydistill.data.sources.listing import Places, column_of_labels, split_column, understand_listing
 from pydistill.data.sources.names import assign, read_name
 from pydistill.data.sources.picture import Seen
 from pydistill.data.sources.pixel_table import PixelTable, pixel_columns, read_pixels, understand_pixels
@@ -122,6 +122,9 @@ def _read(
     first = tables["train"]
     if isinstance(first, PixelTable) or (options.image_column is None and pixel_columns(first) is not None):
         return _pixels(name, tables, options, folders)
+    encoded = _encoded_column(first, options.image_column)
+    if encoded is not None:
+        return _encoded(name, tables, encoded, options)
     listed = {split: table for split, table in tables.items() if isinstance(table, Table)}
     return _paths(name, listed, places, options, folders)
 
@@ -192,6 +195,52 @@ def _paths(
         named=found.named,
         origins={split: _origin(split, tables) for split in splits},
         folders=folders,
+    )
+
+
+def _encoded_column(table: Table, asked: str | None) -> str | None:
+    """The column whose values are encoded images: bytes, or mappings with ``bytes``."""
+    for name, values in table.columns.items():
+        first = next((value for value in values if value is not None), None)
+        if asked in (None, name) and _bytes_of(first) is not None:
+            return name
+    return None
+
+
+def _bytes_of(value: Any) -> bytes | None:
+    content = value.get("bytes") if isinstance(value, Mapping) else value
+    return content if isinstance(content, bytes) else None
+
+
+def _encoded(name: str, tables: Mapping[str, Table | PixelTable], column: str, options: Options) -> Raw:
+    """Images that stand in the table itself, as in a data frame made from a data set of the hub."""
+    contents: dict[str, list[tuple[str, bytes]]] = {}
+    labels: dict[str, Any] = {}
+    for split, table in tables.items():
+        if not isinstance(table, Table) or column not in table.columns:
+            raise DataError(f"{table.name}, {split}: no column {column!r} of images")
+        contents[split] = []
+        for at, value in enumerate(table.columns[column]):
+            found = _bytes_of(value)
+            if found is None:
+                raise DataError(f"{table.name}, {split}: row {at} holds no image in column {column!r}")
+            contents[split].append((f"{split}, row {at}", found))
+        labels[split] = column_of_labels(table, column, options.target_column)
+    learned = understand(labels, options.class_names)
+    seen = Seen()
+    splits = {
+        split: Split(decode(contents[split], options.size, seen), targets)
+        for split, targets in learned.targets.items()
+    }
+    return Raw(
+        name,
+        learned.task,
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        (f"images are column {column!r}", *learned.notes, *seen.notes()),
+        named=learned.named,
+        origins={split: _origin(split, tables) for split in splits},
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,12 +143,13 @@ def has_pictures(root: Path, deepest: int = 6) -> bool:
     return False
 
 
-def told(root: Folder, used: set[Path]) -> list[str]:
+def told(root: Folder, used: set[Path], read: Sequence[str]) -> list[str]:
     """Sentences on what lies below ``root`` and is not used.
 
     Args:
         root: The whole of the data set.
         used: The pictures that are.
+        read: What was told of tables so far.
     """
     notes = []
     hidden = sum(folder.hidden for folder in root.every())
@@ -159,6 +160,9 @@ def told(root: Folder, used: set[Path]) -> list[str]:
     if foreign:
         shown = ", ".join(f"{count} {ending}" for ending, count in sorted(foreign.items()))
         notes.append(f"images of kinds that are not read are left out: {shown}")
+    tables = [path.name for path in root.others if path.suffix.lower() in (".csv", ".tsv", ".jsonl")]
+    if tables and not any("column" in note for note in read):
+        notes.append(f"tables that are not read: {', '.join(map(repr, tables[:8]))}")
     spare: Counter[str] = Counter()
     for folder in root.every():
         count = sum(picture not in used for picture in folder.pictures)
