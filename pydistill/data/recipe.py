@@ -32,7 +32,7 @@ class StoredNetwork(ByContent):
     """
 
     architecture: str
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor] = field(repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -68,8 +68,8 @@ class StoredViews(ByContent):
         ValueError: The shapes do not fit each other.
     """
 
-    parameters: Tensor
-    targets: Tensor
+    parameters: Tensor = field(repr=False)
+    targets: Tensor = field(repr=False)
 
     def __post_init__(self) -> None:
         shapes = tuple(self.parameters.shape), tuple(self.targets.shape)

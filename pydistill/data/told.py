@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from pydistill.data.short import shortage
 from pydistill.shown import printable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _CLASSES, _COLUMNS = 20, 10
 """Most classes and images a class in a picture."""
+_SIDE = 96
+"""Pixels that the longer side of a shown image has at most."""
 _SHORT = 3
 """Most classes with fewer images that are named."""
 _LONGEST = 60
@@ -151,7 +154,10 @@ def picture(rows: Sequence[tuple[str, torch.Tensor]], caption: str) -> str:
         return ""
     from pydistill.pictures import grid
 
-    file = io.BytesIO()
+    file, longest = io.BytesIO(), max(rows[0][1].shape[-2:])
+    if longest > _SIDE:
+        size = [max(1, side * _SIDE // longest) for side in rows[0][1].shape[-2:]]
+        rows = [(name, F.interpolate(images, size, mode="area")) for name, images in rows]
     grid(rows, columns=_COLUMNS).save(file, format="PNG")
     content = base64.b64encode(file.getvalue()).decode()
     return f"<img alt='{escape(caption)}' src='data:image/png;base64,{content}' style='max-width:100%'>"

@@ -152,15 +152,10 @@ def test_sets_that_differ_anywhere_are_not_equal() -> None:
 
 
 def test_what_is_shown_is_short_and_holds_no_tensors(tiny) -> None:
-    for thing in (
-        tiny,
-        tiny.train,
-        tiny.preprocess,
-        make_distilled(zca=True),
-        full(),
-        make_distilled().preprocess,
-    ):
-        assert len(repr(thing)) < 300
+    made, recipe = make_distilled(zca=True), full().recipe
+    some = (recipe, recipe.teacher, recipe.views, made.provenance)
+    for thing in (tiny, tiny.train, tiny.preprocess, made, full(), made.preprocess, *some):
+        assert len(repr(thing)) < 450
         assert "tensor" not in repr(thing)
         assert "\n" not in repr(thing)
     assert repr(tiny).startswith(
@@ -192,6 +187,11 @@ def test_data_of_many_classes_are_shown_in_bounds() -> None:
     data = load_data(blobs(classes=60, each=4, side=4), name="many")
     assert "and 57 more" in repr(data)
     assert len(data._repr_html_()) < 300_000
+
+
+def test_large_images_are_shown_small(tmp_path) -> None:
+    data = load_data(blobs(classes=2, each=4, side=300), name="large")
+    assert len(data._repr_html_()) < 200_000
 
 
 def test_the_package_gives_what_the_examples_use() -> None:
