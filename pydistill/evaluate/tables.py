@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from pydistill.evaluate.charts import SOURCE_NAMES
-from pydistill.evaluate.facts import Detail, Regime, Run, TrainingSet
+from pydistill.evaluate.facts import Detail, Regime, Run, Source, TrainingSet
 from pydistill.evaluate.report import REGIME_NAMES, Report
 from pydistill.shown import printable
 
@@ -68,7 +68,7 @@ def classes(report: Report, architecture: str, regime: Regime) -> str:
     sources = [
         (source, detail)
         for source in report.sources(architecture, regime)
-        if (detail := report.detail(architecture, source, regime)) is not None
+        if (detail := _detail(report, architecture, source, regime)) is not None
     ]
     if not sources:
         return ""
@@ -88,7 +88,7 @@ def confusion(report: Report, architecture: str, regime: Regime) -> str:
     """What networks trained on the distilled set took for what."""
     if "distilled" not in report.sources(architecture, regime):
         return ""
-    detail = report.detail(architecture, "distilled", regime)
+    detail = _detail(report, architecture, "distilled", regime)
     if detail is None or detail.classes.confusion is None:
         return ""
     matrix, names = detail.classes.confusion, report.class_names
@@ -110,6 +110,16 @@ def every_run(runs: Sequence[Run], metric: str) -> str:
     ]
     head = ("network", "labels", "trained on", "draw", "seed", metric, "last loss", "training")
     return table(head, rows)
+
+
+def _detail(report: Report, architecture: str, source: Source, regime: Regime) -> Detail | None:
+    """Answers class by class, where they are of the classes that the report names."""
+    found, count = report.detail(architecture, source, regime), len(report.class_names)
+    if found is None or len(found.classes.values) != count:
+        return None
+    matrix = found.classes.confusion
+    square = matrix is None or (len(matrix) == count and all(len(row) == count for row in matrix))
+    return found if square else None
 
 
 def _count(facts: TrainingSet) -> str:

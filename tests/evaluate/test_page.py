@@ -88,6 +88,8 @@ def test_classes_and_confusions_are_shown(tmp_path):
     many = read(detailed(30).save(tmp_path))
     assert [found["class"] for tag, found in many.tags if tag == "img"] == ["heat"]
     assert "Class by class" not in read(make(FULL).save(tmp_path)).text
+    few = dataclasses.replace(detailed(3), class_names=("a",))
+    assert "Class by class" not in read(few.save(tmp_path)).text
 
 
 def test_the_course_of_distilling_is_drawn(tmp_path):
