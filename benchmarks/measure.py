@@ -1,6 +1,7 @@
 """How benchmarks measure: sides in turn, medians, peaks of fresh processes, and what they ran on."""
 
 import contextlib
+import gc
 import io
 import json
 import runpy
@@ -80,6 +81,7 @@ def peak_growth(run: Callable[[], object], warm: Callable[[], object] | None = N
     """
     if warm is not None:
         warm()
+    gc.collect()  # what is dead already must not be given back while the run is measured
     before = held()
     with Meter(DEVICE) as meter:
         run()

@@ -98,10 +98,10 @@ def test_killed_run_resumes_bit_identical(source, tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     command = [sys.executable, "-m", "pydistill.cli", "distill", source, "--ipc", "2", "--out", str(killed)]
     process = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (killed / "checkpoint.safetensors").exists():
         assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline, "no checkpoint within a minute"
+        assert time.monotonic() < deadline, "no checkpoint within ten minutes"
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

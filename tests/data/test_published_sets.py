@@ -1,6 +1,5 @@
 """The two layouts most users bring, as they are published: CIFAR-10 as parquet, Fashion-MNIST as IDX."""
 
-import time
 from pathlib import Path
 
 import torch
@@ -8,12 +7,9 @@ import torch
 from pydistill.data import load_data
 
 
-def test_cifar10_from_parquet_is_one_byte_tensor_in_under_twenty_seconds(
-    real_data_folder: Path, tmp_path: Path
-) -> None:
-    start = time.process_time()  # of every thread together: what else runs here does not count
+def test_cifar10_from_parquet_is_one_byte_tensor(real_data_folder: Path, tmp_path: Path) -> None:
+    """How long it takes is measured by benchmarks/data/load.py."""
     data = load_data(real_data_folder / "cifar10", cache=tmp_path)
-    assert time.process_time() - start < 20
     assert (len(data.train), len(data.validation), len(data.test)) == (45_000, 5_000, 10_000)
     assert data.train.images.dtype == torch.uint8
     assert data.shape == (3, 32, 32)

@@ -1,0 +1,1 @@
+"""Reading data sets: what it takes."""
