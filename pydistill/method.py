@@ -229,7 +229,8 @@ def make_method(name: str, preset: str | None = None, **options: Any) -> Method:
         )
     kind = known[name]
     if preset is not None and preset not in kind.presets:
-        raise ValueError(f"{name} has no preset {preset!r}; it has: {', '.join(kind.presets)}")
+        near = did_you_mean(preset, kind.presets, 0.5)
+        raise ValueError(f"{name} has no preset {preset!r}{near}; it has: {', '.join(kind.presets)}")
     fields = [f.name for f in dataclasses.fields(kind)]
     for given in options:
         if given not in fields:

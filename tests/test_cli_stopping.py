@@ -79,7 +79,7 @@ def test_a_run_is_kept_and_goes_on_as_the_message_says(number, source, tmp_path,
     history = json.loads((out / "history.json").read_text())
     assert history["steps"][0] == 1
     assert int(after[1].replace(",", "")) >= history["steps"][-1]
-    again = shlex.split(re.search(r"go on with: pydistill (.*)", said)[1])
+    again = shlex.split(re.search(r"go on with:\npydistill (.*)", said)[1])
     assert again[-1] == "--resume"
     assert f"end: StoppedError: stopped by {number.name}" in (out / "run.log").read_text()
 
@@ -151,7 +151,7 @@ def test_evaluate_says_how_to_start_again(source, tmp_path):
     running = Running("evaluate", tmp_path / "run", *short, before=before, log=tmp_path / "log")
     code, said = running.stop()
     assert code == 143
-    assert "evaluate keeps nothing in between; start again with: pydistill evaluate" in said
+    assert "evaluate keeps nothing in between; start again with:\npydistill evaluate" in said
     assert not (tmp_path / "run" / "report.json").exists()
 
 
@@ -166,7 +166,7 @@ def test_experts_end_with_all_their_processes_and_go_on(processes, number, sourc
     running = Running(*arguments, *more, log=tmp_path / "log").until(first.exists)
     code, said = running.stop(number)
     assert code == 128 + number
-    assert f"stopped by {number.name}; every finished epoch is kept; go on with: pydistill experts" in said
+    assert f"stopped by {number.name}; every finished epoch is kept; go on with:\npydistill experts" in said
     assert "Traceback" not in said
     assert not list(out.rglob("*.tmp"))
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydistill._version import __version__
-from pydistill.cli.common import console
+from pydistill.cli.common import console, short_lines
+from pydistill.cli.parser import Parser
 from pydistill.cli.stopping import Signals, StoppedError
 from pydistill.errors import DataError, DivergenceError, PydistillError
 from pydistill.shown import printable_lines
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(given, signals)
         except StoppedError as stop:
-            return _fail(stop, stop.code)
+            return _say(str(stop), stop.code)
         except OSError:
             if signals.caught is None:
                 raise
@@ -52,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str], signals: Signals) -> int:
-    options = _parser(given).parse_args(given, argparse.Namespace(signals=signals, given=given))
-    screen = console(stderr=True, quiet=getattr(options, "json", False))
     try:
+        options = _parser(given).parse_args(given, argparse.Namespace(signals=signals, given=given))
+        screen = console(stderr=True, quiet=getattr(options, "json", False))
         with _warnings_as_lines():
             answer = options.run(options, screen)
     except (ValueError, TypeError) as error:
@@ -88,21 +89,26 @@ def _warnings_as_lines() -> Iterator[None]:
         yield
 
 
-def _fail(error: object, code: int) -> int:
+def _fail(error: Exception, code: int) -> int:
+    return _say(short_lines(str(error)), code)
+
+
+def _say(text: str, code: int) -> int:
     with contextlib.suppress(OSError):  # the terminal may be gone
-        print(f"pydistill: {printable_lines(error)}", file=sys.stderr, flush=True)
+        print(f"pydistill: {printable_lines(text)}", file=sys.stderr, flush=True)
     return code
 
 
-def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(given: Sequence[str]) -> Parser:
     """Every command by name; options of the one asked for alone, since some take seconds of imports."""
-    top = argparse.ArgumentParser(prog="pydistill", description="Dataset distillation.", allow_abbrev=False)
+    top = Parser(prog="pydistill", description="Dataset distillation.")
     top.add_argument("--version", action="version", version=f"pydistill {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     asked = next((word for word in given if not word.startswith("-")), None)
     for name, about in COMMANDS.items():
-        parser = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        parser = commands.add_parser(name, help=about, description=about)
         if name == asked:
+            top.asked = parser
             parser.add_argument(
                 "--json", action="store_true", help="print the result as JSON, and no progress"
             )

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import shlex
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,10 @@ from pydistill import events
 from pydistill.cli.stopping import Signals, StoppedError
 from pydistill.shown import printable, printable_lines
 
+_LONG, _WIDTH = 250, 100
+_WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+"""Of messages on the error stream: longer ones are broken into lines of that width, never within a word."""
+
 
 def console(**settings: Any) -> Console:
     """A screen that shows text as it is: ``a[/b]`` and ``:x:`` are no markup and no emoji."""
@@ -23,6 +28,19 @@ def console(**settings: Any) -> Console:
 def say(screen: Console, text: str) -> None:
     """Print lines, without breaking long ones; what a terminal would obey is shown escaped."""
     screen.print(printable_lines(text), soft_wrap=True)
+
+
+def short_lines(text: str) -> str:
+    """A long message with each part of it (they end in semicolons) on lines of its own, none too long."""
+    lines = []
+    for line in text.split("\n"):
+        if len(line) <= _LONG:
+            lines.append(line)
+            continue
+        first, *rest = line.split("; ")
+        parts = [first, *(f"  {part}" for part in rest)]
+        lines += [textwrap.fill(part, _WIDTH, subsequent_indent="    ", **_WHOLE_WORDS) for part in parts]
+    return "\n".join(lines)
 
 
 class Listener:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydistill._version import __version__
 from pydistill.cli.common import same_command
+from pydistill.cli.signature import add_options, said
 from pydistill.errors import OutputError
 from pydistill.records import Kind, read_json
 from pydistill.run_folder import LOG
@@ -19,13 +20,23 @@ SOURCES = "digits; a folder (parquet, IDX, images), an .npz file or the name of 
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Options of how the real data is read."""
-    group = parser.add_argument_group("data (evaluate: what distill was given, where left out)")
-    group.add_argument("--validation", type=float, metavar="SHARE",
-                       help="share of the training images held out for choices (default 0.1)")  # fmt: skip
-    group.add_argument("--split-seed", type=int, metavar="SEED", help="seed of that split (default 0)")
-    group.add_argument("--preprocess", choices=("standardise", "zca"), help="(default standardise)")
-    group.add_argument("--size", type=int, help="scale images to SIZE x SIZE")
+    """Options of how the real data is read: every one of ``load_data``."""
+    from pydistill.data import load_data
+    from pydistill.data.preprocess import PREPROCESSES
+
+    add_options(
+        parser.add_argument_group("data (evaluate: what distill was given, where left out)"),
+        load_data,
+        under="data",
+        skip=("source",),
+        flags={"seed": "split-seed"},
+        choices={"preprocess": tuple(PREPROCESSES), "layout": ("NCHW", "NHWC")},
+        helps={
+            "class_names": "names of the classes, where the source has none or only some occur: separated "
+            "by commas, or the option once for each",
+            "seed": "decides which images are held out for validation",
+        },
+    )
 
 
 RECIPE = "data.json"
@@ -35,14 +46,12 @@ RECORD = Kind("pydistill.data", 1, "a record of how data was read", "name the da
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
     """What was said of the data: arguments of ``load_data``, paths so that they mean the same elsewhere."""
-    said = {
-        "source": None if options.data is None else _whole_path(options.data),
-        "validation": options.validation,
-        "seed": options.split_seed,
-        "preprocess": options.preprocess,
-        "size": options.size,
-    }
-    return {name: value for name, value in said.items() if value is not None}
+    chosen = said(options, "data")
+    if options.data is not None:
+        chosen["source"] = _whole_path(options.data)
+    if "cache" in chosen:
+        chosen["cache"] = os.path.abspath(chosen["cache"])
+    return chosen
 
 
 def _whole_path(source: str) -> str:

@@ -11,8 +11,12 @@ from rich.console import Console
 
 from pydistill.cli.common import Listener, same_command, say
 from pydistill.cli.data_options import RECIPE, RECORD, SOURCES, add_data_options, logged, recipe_of
+from pydistill.cli.signature import add_options, said
 from pydistill.cli.stopping import StoppedError
+from pydistill.data import load_data
+from pydistill.distill import distill
 from pydistill.method import Method, make_method, methods, option_types
+from pydistill.problem import SHORT_CLASSES
 from pydistill.records import write_json
 from pydistill.run_folder import CHECKPOINT, RESULT, left_as_found, prepare
 
@@ -23,20 +27,20 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("data", metavar="DATA", help=SOURCES)
     known = f"one of {', '.join(methods())}; --method METHOD --help shows its options"
     parser.add_argument("--method", required=True, metavar="METHOD", help=known)
-    parser.add_argument("--ipc", type=int, required=True, help="stored images a class")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the result")
-    parser.add_argument("--preset", help="a configuration of the method: quick, paper")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of every random draw (default %(default)s)"
+    add_options(
+        parser,
+        distill,
+        under="distill",
+        skip=("data", "method", "folder", "on_event"),
+        choices={"short_classes": SHORT_CLASSES},
+        helps={
+            "preset": "a configuration of the method: quick, paper",
+            "resume": "go on where an interrupted run in DIR stopped; a finished one is given back at once",
+            "overwrite": "replace a run that DIR holds",
+            "checkpoint_every": "iterations between checkpoints",
+        },
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
-    parser.add_argument("--max-batch", type=int, help="most real images in one pass of a network")
-    parser.add_argument("--checkpoint-every", type=int, default=50, metavar="N",
-                        help="iterations between checkpoints (default %(default)s)")  # fmt: skip
-    parser.add_argument(
-        "--resume", action="store_true", help="go on where an interrupted run in DIR stopped"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a run that DIR holds")
     add_data_options(parser)
     method = _method_asked_for(given)
     if method is not None:
@@ -48,6 +52,8 @@ def _method_asked_for(given: Sequence[str]) -> str | None:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--method")
     found: str | None = finder.parse_known_args(list(given))[0].method
+    if found is not None and found not in methods() and not {"-h", "--help"} & set(given):
+        make_method(found)  # says what is known, before its options are taken for unknown ones
     return found if found in methods() else None
 
 
@@ -89,44 +95,25 @@ def _advised(options: argparse.Namespace, listener: Listener) -> Iterator[None]:
         if checkpoint.exists():
             index, total = listener.done or (0, 0)
             after = f"after {index:,} of {total:,} iterations; " if listener.done else ""
-            advice = f"{after}the checkpoint is {checkpoint}; go on with: {again}"
+            advice = f"{after}the checkpoint is {checkpoint}; go on with:\n{again}"
         elif (options.out / RESULT).exists():
-            advice = f"the set in {options.out} is whole; it is given back by: {again}"
+            advice = f"the set in {options.out} is whole; it is given back by:\n{again}"
         else:
             advice = "no iteration was done, nothing is kept; the same command starts again"
         raise StoppedError(stop.number, advice) from stop
 
 
 def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    from pydistill.data import load_data
-    from pydistill.distill import distill
-
-    chosen = {
-        name.removeprefix("option."): value for name, value in vars(options).items() if "option." in name
-    }
-    make_method(options.method, options.preset, **chosen)  # what is misspelt is said before data is read
+    chosen, run = said(options, "option"), said(options, "distill")
+    make_method(options.method, run.get("preset"), **chosen)  # what is misspelt is said before data is read
     listener = Listener(screen, options.signals)
     with left_as_found(options.out), _advised(options, listener):
-        prepare(options.out, resume=options.resume, overwrite=options.overwrite)
+        prepare(options.out, resume=run.get("resume", False), overwrite=run.get("overwrite", False))
         recipe = recipe_of(options)
         data = load_data(**recipe)
         say(screen, data.summary())
         with listener.bar, logged(options.out, options):
-            made = distill(
-                data,
-                options.method,
-                ipc=options.ipc,
-                seed=options.seed,
-                device=options.device,
-                max_batch=options.max_batch,
-                preset=options.preset,
-                folder=options.out,
-                resume=options.resume,
-                overwrite=options.overwrite,
-                checkpoint_every=options.checkpoint_every,
-                on_event=listener,
-                **chosen,
-            )
+            made = distill(data, options.method, folder=options.out, on_event=listener, **run, **chosen)
         write_json(options.out / RECIPE, RECORD, recipe)
     picture = options.out / "preview.png"
     made.preview(picture)

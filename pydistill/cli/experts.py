@@ -1,7 +1,6 @@
 """``pydistill experts``."""
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,10 @@ from rich.console import Console
 
 from pydistill.cli.common import Listener, advised, same_command, say
 from pydistill.cli.data_options import SOURCES, add_data_options, recipe_of
+from pydistill.cli.signature import add_options, said
+from pydistill.data import load_data
+from pydistill.experts import ExpertTraining, needed_bytes, train_experts
+from pydistill.experts.run import STORAGES
 
 _HELP = {
     "network": "network to train, for example convnet:width=64",
@@ -28,58 +31,44 @@ _HELP = {
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     """Its options."""
-    from pydistill.experts import ExpertTraining
-
     parser.set_defaults(run=_experts)
     parser.add_argument("data", metavar="DATA", help=SOURCES)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the experts")
     parser.add_argument(
-        "--count", type=int, default=10, help="experts in all, those there included (default %(default)s)"
+        "--count", type=int, default=10, metavar="N",
+        help="experts in all, those there included (default %(default)s)",
+    )  # fmt: skip
+    add_options(parser, ExpertTraining, under="training", helps=_HELP)
+    add_options(
+        parser,
+        train_experts,
+        under="experts",
+        skip=("data", "folder", "count", "training", "on_event"),
+        choices={"storage": STORAGES},
+        helps={
+            "rank": "which part of the experts is this process's; left out: what torchrun says, or 0",
+            "ranks": "how many parts there are; left out: what torchrun says, or 1",
+        },
     )
-    for field in dataclasses.fields(ExpertTraining):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            dest=f"training.{field.name}",
-            type=type(field.default),
-            default=field.default,
-            help=f"{_HELP[field.name]} (default %(default)s)",
-        )
-    parser.add_argument("--storage", choices=("float32", "bfloat16"), default="float32",
-                        help="number format of snapshots (default %(default)s)")  # fmt: skip
-    parser.add_argument(
-        "--processes", type=int, default=1, help="experts trained side by side (default %(default)s)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     add_data_options(parser)
 
 
 def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    from pydistill.data import load_data
-    from pydistill.experts import ExpertTraining, needed_bytes, train_experts
-
-    training = ExpertTraining(
-        **{
-            name.removeprefix("training."): value
-            for name, value in vars(options).items()
-            if name.startswith("training.")
-        }
-    )
+    training, run = ExpertTraining(**said(options, "training")), said(options, "experts")
     data = load_data(**recipe_of(options))
     say(screen, data.summary())
-    needed = needed_bytes(data, training, options.count, options.storage)
+    needed = needed_bytes(data, training, options.count, run.get("storage", "float32"))
     say(screen, f"{options.count} experts take {needed / 2**20:,.0f} MiB of disk in {options.out}")
     listener = Listener(screen, options.signals)
-    advice = f"every finished epoch is kept; go on with: {same_command(options)}"
+    advice = f"every finished epoch is kept; go on with:\n{same_command(options)}"
     with advised(advice), listener.bar:
         made = train_experts(
             data,
             options.out,
             options.count,
             training,
-            storage=options.storage,
-            device=options.device,
-            processes=options.processes,
             on_event=listener,
+            **run,
         )
     lengths = [len(each) for each in made.trajectories]
     say(screen, f"{options.out} holds {len(made)} experts, of {min(lengths)} to {max(lengths)} snapshots")

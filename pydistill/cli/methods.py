@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pydistill.catalogue import summaries
 from pydistill.cli.common import console
@@ -19,10 +19,19 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
 def _methods(options: argparse.Namespace, screen: Console) -> list[dict[str, Any]]:
     if options.json:
         return _in_full()
-    table = Table("method", "family", "what it does", "source")
+    screen = console()
+    if not screen.is_terminal:  # columns for programs: nothing wrapped, nothing cut
+        rows = [(each.name, each.family, each.summary, each.citation) for each in summaries()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+            print("  ".join(cells).rstrip())
+        return []
+    wrapped = (Column(title, overflow="fold") for title in ("family", "what it does", "source"))
+    table = Table(Column("method", no_wrap=True), *wrapped)
     for each in summaries():
         table.add_row(each.name, each.family, each.summary, each.citation)
-    console().print(table)
+    screen.print(table)
     return []
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydistill.data.recipe import TRAINED
+from pydistill.errors import did_you_mean
 from pydistill.kernels import parse_kernel
 from pydistill.machine import AUTO, PRECISIONS
 from pydistill.optim import Adam, Optimiser, Sgd
@@ -21,6 +22,15 @@ STORED = "stored"
 _OPTIMISERS = ("sgd", "adam", "adamw")
 _SPLITS = ("test", "validation")
 LABELS = ("both", "classes", "stored")
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "optimiser": _OPTIMISERS,
+    "schedule": tuple(SCHEDULES),
+    "precision": (AUTO, *PRECISIONS),
+    "labels": LABELS,
+    "split": _SPLITS,
+}
+"""Settings of a protocol that are one of some texts."""
+
 """Values of :attr:`Protocol.labels`."""
 
 
@@ -102,11 +112,8 @@ class Protocol:
             _integer(name, getattr(self, name), 0)
         _number("learning_rate", self.learning_rate, above=True)
         _number("weight_decay", self.weight_decay, above=False)
-        _choice("optimiser", self.optimiser, _OPTIMISERS)
-        _choice("schedule", self.schedule, tuple(SCHEDULES))
-        _choice("precision", self.precision, (AUTO, *PRECISIONS))
-        _choice("labels", self.labels, LABELS)
-        _choice("split", self.split, _SPLITS)
+        for name, known in CHOICES.items():
+            _choice(name, getattr(self, name), known)
         _make_optimiser(self)
 
     def make_optimiser(self) -> Optimiser:
@@ -173,7 +180,8 @@ def named(name: str, **changes: Any) -> Protocol:
         TypeError: A value is of the wrong type.
     """
     if name not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
+        near = did_you_mean(name, PROTOCOLS, 0.5)
+        raise ValueError(f"unknown protocol {name!r}{near}; known: {', '.join(PROTOCOLS)}")
     return changed(PROTOCOLS[name], **changes)
 
 
@@ -187,5 +195,6 @@ def changed(protocol: Protocol, **changes: Any) -> Protocol:
     known = [f.name for f in dataclasses.fields(Protocol)]
     for change in changes:
         if change not in known:
-            raise ValueError(f"a protocol has no setting {change!r}; it has: {', '.join(known)}")
+            near = did_you_mean(change, known, 0.5)
+            raise ValueError(f"a protocol has no setting {change!r}{near}; it has: {', '.join(known)}")
     return dataclasses.replace(protocol, **changes)

@@ -88,6 +88,7 @@ def test_unknown_names_list_the_known_ones():
     with pytest.raises(ValueError, match="unknown protocol 'slow'; known: quick, dc, dc-plain"):
         named("slow")
     with pytest.raises(
-        ValueError, match="no setting 'epoch'; it has: architectures, kernels, repeats, epochs"
+        ValueError,
+        match=r"no setting 'epoch' \(did you mean 'epochs'\?\); it has: architectures, kernels, repeats, epochs",
     ):
         named("quick", epoch=3)
