@@ -165,7 +165,7 @@ def write_tensors(path: Path, kind: Kind, facts: Mapping[str, Any], tensors: Map
         path: Where to.
         kind: What it is.
         facts: What JSON can hold.
-        tensors: Contiguous ones on the CPU that share no memory.
+        tensors: Any strided ones, see :func:`apart`.
 
     Raises:
         OutputError: It could not be written; what stood there before is untouched.
@@ -174,7 +174,7 @@ def write_tensors(path: Path, kind: Kind, facts: Mapping[str, Any], tensors: Map
 
     def write(temporary: Path) -> None:
         try:
-            save_file(dict(tensors), temporary, metadata=metadata)
+            save_file(apart(tensors), temporary, metadata=metadata)
         except SafetensorError as error:  # as it tells of a full disk
             raise OSError(str(error)) from error
         stamp(temporary, _place(temporary))
@@ -196,6 +196,23 @@ def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, Tens
             raise ValueError("its content does not match its digest")
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     return _without(facts, "format", "version", _DIGEST), tensors
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same values as a file of tensors takes them: on the CPU, contiguous, each in memory of its own.
+
+    Copied is only what is not so already: a view, a part of a larger tensor, one that is given twice.
+    """
+    made: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        memory = plain.untyped_storage()
+        if memory.data_ptr() in taken or memory.nbytes() != plain.nbytes:
+            plain = plain.clone()
+        taken.add(plain.untyped_storage().data_ptr())
+        made[name] = plain
+    return made
 
 
 def _opened(path: Path) -> Any:

@@ -20,7 +20,7 @@ from pydistill.data.store import assemble, describe, reporting, side_tensors, un
 from pydistill.errors import DataError, FileFormatError
 from pydistill.extras import need
 from pydistill.files import is_there, write_atomically, write_bytes
-from pydistill.records import ZEROS, is_stamped, sealed, stamp
+from pydistill.records import ZEROS, apart, is_stamped, sealed, stamp
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +48,7 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
     Raises:
         OutputError: A file could not be written; one that stood there before is untouched.
     """
-    preprocess = safetensors.torch.save(side_tensors(distilled))
+    preprocess = safetensors.torch.save(apart(side_tensors(distilled)))
     digest = hashlib.sha256(preprocess).hexdigest()
     inline = len(preprocess) <= _LARGEST_INLINE
     facts = {
@@ -152,7 +152,7 @@ def _beside(path: Path, digest: str) -> Path:
 
 def _rows_digest(images: Tensor, targets: Tensor, origin: Tensor | None) -> str:
     columns = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
-    content = safetensors.torch.save({name: value.cpu().contiguous() for name, value in columns.items()})
+    content = safetensors.torch.save(apart(columns))
     return hashlib.sha256(content).hexdigest()
 
 

@@ -24,7 +24,7 @@ from pydistill.data.store import assemble, describe, reporting, set_tensors, sid
 from pydistill.errors import DataError, FileFormatError, OutputError
 from pydistill.files import is_there, partial
 from pydistill.pictures import to_picture
-from pydistill.records import rendered, sealed
+from pydistill.records import apart, rendered, sealed
 
 Scale: TypeAlias = Literal["clamp", "range"]
 _REST = "export.safetensors"
@@ -206,7 +206,7 @@ def _fill(distilled: DistilledData, folder: Path, scale: Scale) -> Loss:
         to_picture(image.float() / _LEVELS).save(folder / file)
     loss = loss_of(pixels, scale)
     kept = {name: value for name, value in set_tensors(distilled).items() if name != "images"}
-    rest = safetensors.torch.save({**kept, **side_tensors(distilled)})
+    rest = safetensors.torch.save(apart({**kept, **side_tensors(distilled)}))
     (folder / _REST).write_bytes(rest)
     about = {
         **describe(distilled),

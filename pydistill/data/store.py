@@ -24,7 +24,7 @@ from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.recipe import Recipe, under
 from pydistill.errors import DataError, FileFormatError
 from pydistill.files import is_there, write_bytes
-from pydistill.records import intact, rendered, write_sealed
+from pydistill.records import apart, intact, rendered, write_sealed
 from pydistill.tasks import Classification, Task
 
 FORMAT = "pydistill.distilled"
@@ -38,7 +38,7 @@ _TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in
 
 def save(distilled: DistilledData, folder: Path) -> None:
     """See :meth:`DistilledData.save`."""
-    content = safetensors.torch.save({**set_tensors(distilled), **side_tensors(distilled)})
+    content = safetensors.torch.save(apart({**set_tensors(distilled), **side_tensors(distilled)}))
     digest = hashlib.sha256(content).hexdigest()
     name = f"distilled-{digest[:12]}.safetensors"
     facts = {**describe(distilled), "tensors": {"file": name, "sha256": digest, "bytes": len(content)}}
