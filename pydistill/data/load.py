@@ -172,8 +172,9 @@ def _read(source: object, options: Options) -> Raw:
     if foreign:
         raise ValueError(f"{foreign[0]} means nothing to {_short(kind)}: leave it out")
     raw = kind.read(source, options)
-    others = [] if path is None else SOURCES[SOURCES.index(kind) + 1 :]
-    also = [_short(other) for other in others if other.understands and other.recognises(source)]
+    later = () if path is None else SOURCES[SOURCES.index(kind) + 1 :]
+    others = [other for other in later if other.understands and type(kind).__name__ not in other.part_of]
+    also = [_short(other) for other in others if other.recognises(source)]
     if also:
         raw = replace(
             raw, notes=(*raw.notes, f"read as {_short(kind)}; what else is there is not read: {also[0]}")

@@ -78,8 +78,10 @@ def _repeated(raw: Raw) -> list[str]:
     met = sum(row in known for row in looked_at)
     if met * 2 < len(looked_at) or met == 0:
         return []
-    which = "every" if met == len(looked_at) else f"{met} of {len(looked_at)}"
-    return [f"{which} test image looked at is a training image too: figures on them say little"]
+    return [
+        f"{met} of {len(looked_at)} test images looked at are training images too: figures on them say "
+        "little"
+    ]
 
 
 def _rows(images: Tensor) -> list[int]:

@@ -85,6 +85,7 @@ def test_labels_may_be_texts() -> None:
         (np.ones((20, 2), int), {}, r"row 0 marks 2 classes.*\(multi-label\).*classification only"),
         (np.zeros((20, 2), int), {}, "row 0 marks 0 classes"),
         (np.full((20, 2), 0.5), {}, "other numbers than 0 and 1.*classification only"),
+        (np.int64(3), {}, r"found shape \(\), int64"),
         (np.zeros((20, 4, 5), int), {}, r"found shape \(20, 4, 5\).*classification only"),
         (LABELS[:19], {}, "20 images but 19 labels"),
         (LABELS, {"class_names": ("a", "b", "c")}, r"class 'c' has no training images \(1 of 3"),
@@ -180,7 +181,8 @@ def test_training_and_validation_alone() -> None:
     arrays = {"x_train": images(18), "y_train": LABELS[:18], "x_val": images(6, 2), "y_val": LABELS[:6]}
     alone = load_data(arrays)
     assert np.array_equal(alone.test.images.numpy(), images(6, 2).transpose(0, 3, 1, 2))
-    for more in ({"x_test": images(6, 3), "y_test": blank}, {"x_test": images(6, 3)}):
+    test = images(6, 3)
+    for more in ({"x_test": test, "y_test": blank}, {"x_test": test}, {"x_test": test, "y_test": None}):
         data = load_data(arrays | more)
         assert data.fingerprint == alone.fingerprint
         assert any("has no labels: it is left out" in note for note in data.notes)

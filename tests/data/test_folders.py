@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,9 +102,13 @@ def test_a_file_that_cannot_be_read_is_named(
 ) -> None:
     fill(tmp_path, ("a", "b"))
 
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
+    allowed = os.open
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    def refuse(path: Path, *flags: int) -> int:
+        if str(path).endswith("0.png"):
+            raise PermissionError(13, "Permission denied")
+        return allowed(path, *flags)
+
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DataError, match=r"a/0\.png cannot be read: Permission denied"):
         load_data(tmp_path)

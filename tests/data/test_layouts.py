@@ -143,6 +143,7 @@ def test_avif(tmp_path: Path, fill: Fill) -> None:
         (("one/x", "one/y", "two/x", "two/y"), "cannot be told which are classes"),
         (("fold1/x", "fold1/y", "fold2/x", "fold2/y"), "cannot be told which are classes"),
         (("images",), "nor is there a table"),
+        (("flowers/x", "flowers/y", "x", "y"), "'flowers' holds folders .* which lie beside it too"),
         ((".",), "nor is there a table"),
         (
             ("train/x", "train/y", "val"),
@@ -189,6 +190,26 @@ def test_an_empty_test_folder_is_left_out(tmp_path: Path, fill: Fill) -> None:
     assert any("test split holds no images" in note for note in data.notes)
 
 
+def test_of_two_folders_for_a_split_the_empty_one_does_not_count(tmp_path: Path, fill: Fill) -> None:
+    fill("train/x", "train/y", "validation/x", "validation/y")
+    fill("val", each=0)
+    assert counts(load_data(tmp_path)) == (12, 12)
+
+
+def test_imagenet_as_unzipped(tmp_path: Path, fill: Fill) -> None:
+    base = "ILSVRC/Data/CLS-LOC"
+    fill(f"{base}/train/n01", f"{base}/train/n02", f"{base}/val", f"{base}/test", ending=".JPEG")
+    with pytest.raises(
+        DataError, match=r"images of the validation split .*no folders of classes.*metadata\.csv"
+    ):
+        load_data(tmp_path)
+    rows = "".join(f"{at},n0{at % 2 + 1} 0 0 3 3\n" for at in range(6))
+    (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + rows)
+    data = load_data(tmp_path)
+    assert data.task.class_names == ("n01", "n02")
+    assert data.test.targets.tolist() == [0, 1] * 3
+
+
 def test_training_and_validation_alone(tmp_path: Path, fill: Fill) -> None:
     fill("train/x", "train/y", each=9)
     fill("val/x", "val/y", each=3)
@@ -216,7 +237,7 @@ def test_test_classes_that_link_to_train_are_told(tmp_path: Path, fill: Fill) ->
     (tmp_path / "test").mkdir()
     for name in "xy":
         (tmp_path / "test" / name).symlink_to(tmp_path / "train" / name)
-    assert any("is a training image too" in note for note in load_data(tmp_path).notes)
+    assert any("are training images too" in note for note in load_data(tmp_path).notes)
 
 
 def test_links_out_of_the_folder_and_in_circles_are_refused(tmp_path: Path, fill: Fill) -> None:

@@ -67,7 +67,7 @@ def test_sixteen_bits_are_brought_to_eight_over_the_whole_range() -> None:
     seen = Seen()
     images = decode([("deep.png", png(Image.fromarray(values)))], None, seen)
     assert images[0, 0].tolist() == [[0, 0, 1, 156], [255, 255, 1, 2]]
-    assert seen.notes() == ("1 pictures are brought from 16 to 8 bits a channel",)
+    assert seen.notes() == ("1 picture is brought from 16 to 8 bits a channel",)
 
 
 def test_sixteen_bits_that_use_eight_or_twelve_are_refused() -> None:
@@ -135,7 +135,7 @@ def test_transparent_parts_are_laid_on_white() -> None:
     images = decode([("a.png", png(Image.fromarray(pixels)))], None, seen)
     assert images[0, :, 1, 2].tolist() == [0, 0, 0]
     assert images[0, :, 0, 0].tolist() == [255, 255, 255]
-    assert seen.notes() == ("1 pictures are laid on white where transparent",)
+    assert seen.notes() == ("1 picture is laid on white where transparent",)
     pixels[..., 3] = 128
     pixels[..., 0] = np.arange(16).reshape(4, 4)
     half = decode([("a.png", png(Image.fromarray(pixels)))], None)[0, :, 3, 3].tolist()
@@ -176,7 +176,7 @@ def test_the_first_of_several_frames_is_told(picture: Picture) -> None:
     picture(0, "L").save(content, format="GIF", save_all=True, append_images=[picture(1, "L")])
     seen = Seen()
     decode([("a.gif", content.getvalue())], None, seen)
-    assert "1 pictures are read by the first of several frames" in seen.notes()
+    assert "1 picture is read by the first of several frames" in seen.notes()
 
 
 def test_a_corrupt_image_is_named(picture: Picture) -> None:

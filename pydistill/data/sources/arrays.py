@@ -54,7 +54,10 @@ def from_arrays(
     """Splits from arrays under the names that :class:`Arrays` knows."""
     arrays = flattened(arrays)
     chosen = pairs(name, arrays)
-    labels = {split: [None] if key is None else arrays[key] for split, (_, key) in chosen.items()}
+    labels = {
+        split: [None] if key is None or arrays[key] is None else arrays[key]
+        for split, (_, key) in chosen.items()
+    }
     found = understand(labels, options.class_names)
     splits = {
         split: Split(

@@ -79,10 +79,12 @@ class Source(ABC):
     Class attributes:
         understands: One line, shown where a source is not understood.
         takes: The :class:`Options` that mean something to it, beside ``size``.
+        part_of: Names of other kinds that look at its files themselves.
     """
 
     understands: ClassVar[str]
     takes: ClassVar[frozenset[str]] = frozenset()
+    part_of: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def recognises(self, source: object) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -305,8 +305,8 @@ def as_array(values: Any) -> npt.NDArray[Any]:
     if isinstance(values, Tensor):
         plain = values.detach().cpu()
         return (plain.float() if plain.is_floating_point() and plain.itemsize < 4 else plain).numpy()
-    if isinstance(values, np.ndarray):
-        return values
+    if isinstance(values, np.ndarray | np.generic) or not isinstance(values, Iterable):
+        return np.asarray(values)
     items = list(values)
     if items and all(isinstance(value, int | np.integer) for value in items):
         return np.asarray(items)

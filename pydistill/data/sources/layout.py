@@ -43,6 +43,12 @@ def understand_layout(tree: Folder) -> Layout:
     """
     root, notes = _unwrap(tree)
     named = {folder.name: read for folder in root.folders if (read := read_name(folder.name)) is not None}
+    filled = {read.split for folder in root.filled if (read := named.get(folder.name)) is not None}
+    named = {
+        folder.name: named[folder.name]
+        for folder in root.folders
+        if folder.name in named and (folder.holds or named[folder.name].split not in filled)
+    }
     folders = {folder.name: folder for folder in root.folders}
     training = [name for name, read in named.items() if read.split == "train" and folders[name].is_divided]
     flat = [name for name, read in named.items() if read.split == "train" and folders[name].pictures]
@@ -179,6 +185,17 @@ def _classes(root: Folder, notes: list[str]) -> list[Folder] | None:
                 "name them train, validation and test"
             )
     divided = [folder.name for folder in kept if folder.is_divided and len(folder.filled) > 1]
+    names = {plain(folder.name).lower() for folder in kept}
+    for folder in kept:
+        again = sorted(
+            names & {plain(inner.name).lower() for inner in folder.filled} - {plain(folder.name).lower()}
+        )
+        if again:
+            raise DataError(
+                f"{root.path}: the folder {folder.name!r} holds folders {some(again, 4)}, which lie "
+                "beside it too: give the path of the folder that holds the classes alone, or remove one "
+                "of the two"
+            )
     wrapping = [name for name in divided if name.lower() in _GENERAL]
     if wrapping and len(kept) > 1:
         raise DataError(

@@ -61,7 +61,7 @@ class Places:
         ]
         self.root = None if root is None else own_folder(root)
         self.bases = list(dict.fromkeys([*folders, *inner]))
-        self.endings = ["", *sorted(ENDINGS)]
+        self.endings = ["", *sorted(ENDINGS), *(ending.upper() for ending in sorted(ENDINGS))]
 
     def find(self, text: object) -> Path | None:
         """The file that ``text`` names, with or without its ending, or None."""

@@ -68,7 +68,11 @@ class Seen:
             (self.frames, "read by the first of several frames"),
             (self.deep, "brought from 16 to 8 bits a channel"),
         )
-        return tuple(f"{count:,} pictures are {what}" for count, what in told if count)
+        return tuple(
+            f"{count:,} {'picture is' if count == 1 else 'pictures are'} {what}"
+            for count, what in told
+            if count
+        )
 
 
 def read_picture(image: Image.Image) -> Picture:
