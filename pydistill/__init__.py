@@ -2,7 +2,7 @@
 
 >>> import pydistill
 >>> data = pydistill.load_data("digits")
->>> small = pydistill.distill(data, "dm", ipc=10, preset="quick")
+>>> small = pydistill.distill(data, "dm", ipc=1, preset="quick")
 >>> report = pydistill.evaluate(small, data)
 
 Importing the package is quick: what needs torch is imported when it is first asked for.
