@@ -10,6 +10,9 @@ from torch import Tensor
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.real import RealData
 
+READ = ("preprocess", "preprocess_values", "mirror", "shape")
+"""The parts of :func:`data_identity`."""
+
 _TOLERANCE = 1e-3
 _LOOKED_AT = 65536
 
@@ -39,7 +42,7 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
 
     What earlier versions did not record of the data is not compared.
     """
-    later = {"preprocess", "preprocess_values", "mirror", "shape"} - found.keys()
+    later = set(READ) - found.keys()
     here = _flat({key: value for key, value in wanted.items() if key not in later})
     there = _flat(found)
     return [

@@ -35,6 +35,7 @@ from pydistill.modes import plain_modes
 from pydistill.optim import Tensors
 from pydistill.problem import resolve_device
 from pydistill.records import write_json
+from pydistill.run_folder import left_as_found
 
 STORAGES = ("float32", "bfloat16")
 _CHECKPOINT = "checkpoint.safetensors"
@@ -91,15 +92,16 @@ def train_experts(
     folder, where = Path(folder), resolve_device(device, world)
     shared = identity(data, training, storage)
     Expert(data, training, 0, torch.device("cpu"))  # refuses what does not fit before anything is written
-    _open(folder, data.name, shared)
-    _require_room(folder, needed_bytes(data, training, count, storage) - _held(folder))
-    run, mine = _Run(data, folder, training, shared, where), list(range(world.rank, count, world.ranks))
-    if processes == 1:
-        for event in _train(run, mine):
-            if on_event is not None:
-                on_event(event)
-    else:
-        _spawn(run, mine, processes, on_event)
+    with left_as_found(folder, (MANIFEST,)):
+        _open(folder, data.name, shared)
+        _require_room(folder, needed_bytes(data, training, count, storage) - _held(folder))
+        run, mine = _Run(data, folder, training, shared, where), list(range(world.rank, count, world.ranks))
+        if processes == 1:
+            for event in _train(run, mine):
+                if on_event is not None:
+                    on_event(event)
+        else:
+            _spawn(run, mine, processes, on_event)
     return load_experts(folder)
 
 
@@ -132,7 +134,7 @@ def _open(folder: Path, name: str, shared: dict[str, Any]) -> None:
     clear_leftovers(folder)
     if (folder / MANIFEST).exists():
         facts = read_manifest(folder)
-        found = {key: facts.get(key) for key in shared}
+        found = {key: facts[key] for key in shared if key in facts}
         Checkpoint(found, 0, 0.0, {}).require(shared, folder / MANIFEST)
     else:
         write_manifest(folder, name, shared)

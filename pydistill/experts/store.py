@@ -9,7 +9,8 @@ manifest.json        data, network, training; facts of the finished experts
 """
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pydistill.errors import DataError, FileFormatError
 from pydistill.experts.training import ExpertTraining
 from pydistill.experts.trajectory import Stored, Trajectory
 from pydistill.files import is_there
+from pydistill.identity import READ, data_identity, differences
 from pydistill.records import Kind, read_json, write_json
 
 MANIFEST, FACTS = "manifest.json", "expert.json"
@@ -36,6 +38,7 @@ class Experts:
         data: Its (fingerprint, preprocessing).
         trajectories: One an expert.
         where: Named in messages.
+        read: How it was read, see :func:`~pydistill.identity.data_identity`; empty where that is not known.
     """
 
     training: ExpertTraining
@@ -43,6 +46,7 @@ class Experts:
     data: tuple[str, str]
     trajectories: tuple[Trajectory, ...]
     where: str = "these experts"
+    read: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.trajectories)
@@ -64,6 +68,10 @@ class Experts:
                 f"{self.where} were trained on {self.name} ({self.data[1]}, fingerprint "
                 f"{self.data[0][:12]}), expected {data.name} ({own[1]}, fingerprint {own[0][:12]})"
             )
+        here = data_identity(data)
+        others = differences(here, self.read) if self.read else []
+        if others:
+            raise DataError(f"{self.where} were trained on {self.name} read otherwise: {'; '.join(others)}")
         if nets.parse(self.training.network) != nets.parse(network):
             raise DataError(f"{self.where} are {self.training.network}, expected {network}")
         if not self.trajectories:
@@ -93,6 +101,7 @@ def load_experts(folder: Path | str) -> Experts:
             (facts["fingerprint"], facts["preprocess"]),
             tuple(each for each in found if len(each) > 1),
             f"the experts in {folder}",
+            {key: facts[key] for key in READ if key in facts},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{folder / MANIFEST} does not describe experts: {error!r}") from error
@@ -112,7 +121,7 @@ def identity(data: RealData, training: ExpertTraining, storage: str) -> dict[str
     """What experts in one folder share."""
     return {
         "fingerprint": data.fingerprint,
-        "preprocess": data.preprocess.name,
+        **data_identity(data),
         "training": dataclasses.asdict(training),
         "storage": storage,
     }

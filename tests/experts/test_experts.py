@@ -11,6 +11,7 @@ import sys
 import time
 from collections import namedtuple
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 
 from pydistill import nets
 from pydistill.cli import main
+from pydistill.data import load_data
 from pydistill.errors import CheckpointError, DataError, DivergenceError, FileFormatError, OutputError
 from pydistill.experts import ExpertTraining, load_experts, needed_bytes, train_experts
 from pydistill.experts.training import Expert
@@ -296,3 +298,38 @@ def test_the_command_says_what_it_needs_and_made(tmp_path, capsys):
 def test_an_error_in_a_process_reaches_who_asked(tiny, tmp_path):
     with pytest.raises(DivergenceError, match=r"expert \d: the loss is"):
         train_experts(tiny, tmp_path, 2, replace(TRAINING, learning_rate=1e30), processes=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"preprocess": "zca"}, "preprocess is 'standardise' there, 'zca' here"),
+        ({"mirror": False}, "mirror is True there, False here"),
+        ({"size": 4}, r"shape is \[1, 8, 8\] there, \[1, 4, 4\] here"),
+    ],
+)
+def test_a_folder_of_experts_is_of_data_read_in_one_way(changes, named, tmp_path):
+    training = ExpertTraining(network="mlp:width=4", epochs=1)
+    made = train_experts(load_data(blobs()), tmp_path, 1, training)
+    other = load_data(blobs(), **changes)
+    with pytest.raises(CheckpointError, match=named):
+        train_experts(other, tmp_path, 2, training)
+    made.require(load_data(blobs()), "mlp:width=4", 1)
+    with pytest.raises(DataError, match=r"fingerprint|mirror is True there, False here"):
+        made.require(other, "mlp:width=4", 1)
+
+
+def test_experts_of_other_fitted_values_are_refused(tiny, tmp_path):
+    training = ExpertTraining(network="mlp:width=4", epochs=1)
+    made = train_experts(tiny, tmp_path, 1, training)
+    scaled = replace(tiny.preprocess, std=2 * tiny.preprocess.std)
+    other = replace(tiny, preprocess=scaled)
+    with pytest.raises(DataError, match=r"read otherwise: preprocess_values\.std"):
+        made.require(other, "mlp:width=4", 1)
+
+
+def test_experts_that_could_not_begin_leave_no_folder(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(OutputError, match="has room for"):
+        train_experts(tiny, tmp_path / "a" / "b", 1, ExpertTraining(network="mlp:width=4", epochs=1))
+    assert list(tmp_path.iterdir()) == []
