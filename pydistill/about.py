@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 import torch
 
-from pydistill import ops, toolchain
+from pydistill import ops, threads, toolchain
 from pydistill._version import __version__
 from pydistill.data import DistilledData
 from pydistill.machine import describe_cpu
@@ -23,6 +23,7 @@ def installation() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": describe_cpu(),
         "threads": torch.get_num_threads(),
+        "idle threads": threads.idle(),
         "cuda devices": [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())],
         "extension": dataclasses.asdict(ops.status()),
         "to build it": {
