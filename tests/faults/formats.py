@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from scipy.io import savemat
 
 from pydistill.data import DistilledData, load_data
 from pydistill.data.sources.pixels import decode
@@ -165,6 +167,51 @@ def pixel_csv(folder: Path) -> Format:
     return Format(path, lambda: load_data(path))
 
 
+def matlab(folder: Path) -> Format:
+    path = folder / "train.mat"
+    savemat(path, {"X": pixels(4, 4, 3, 20), "y": LABELS[:, None]})
+    return Format(path, lambda: load_data(path))
+
+
+def matlab_deflated(folder: Path) -> Format:
+    path = folder / "train.mat"
+    savemat(path, {"X": pixels(4, 4, 3, 20), "y": LABELS[:, None]}, do_compression=True)
+    return Format(path, lambda: load_data(path))
+
+
+def cifar_binary(folder: Path) -> Format:
+    path = folder / "data_batch_1.bin"
+    records = np.concatenate([LABELS[:, None].astype(np.uint8), pixels(20, 3072)], 1)
+    path.write_bytes(records.tobytes())
+    return Format(path, lambda: load_data(folder))
+
+
+def saved_table(folder: Path) -> Format:
+    """What ``save_to_disk`` writes."""
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"image": [{"bytes": png_bytes(), "path": None}] * 20, "label": list(LABELS)}
+    datasets.Dataset.from_dict(rows, features=kinds).save_to_disk(folder / "table")
+    return Format(next((folder / "table").glob("*.arrow")), lambda: load_data(folder / "table"))
+
+
+def _exported(folder: Path, name: str) -> Format:
+    out = folder / "out"
+    make_distilled(soft=True).export_folder(out)
+    return Format(next(out.rglob(name)), lambda: DistilledData.from_folder(out))
+
+
+def exported_picture(folder: Path) -> Format:
+    return _exported(folder, "00003.png")
+
+
+def exported_facts(folder: Path) -> Format:
+    return _exported(folder, "export.json")
+
+
+def exported_rest(folder: Path) -> Format:
+    return _exported(folder, "export.safetensors")
+
+
 def _record(make: Callable[[Path], test_records.Case]) -> Callable[[Path], Format]:
     return lambda folder: Format(*make(folder))
 
@@ -191,6 +238,13 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
             metadata_jsonl,
             pixel_csv,
             exported_parquet,
+            exported_picture,
+            exported_facts,
+            exported_rest,
+            matlab,
+            matlab_deflated,
+            cifar_binary,
+            saved_table,
             parquet_set,
         )
     },

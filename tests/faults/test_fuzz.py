@@ -8,7 +8,7 @@ from pydistill.errors import PydistillError
 from tests.faults.formats import FORMATS
 from tests.faults.mutations import KINDS, mutated
 
-MUTATIONS, SLOW = 200, {"parquet_set": 30}
+MUTATIONS, SLOW = 200, {"parquet_set": 30, "saved_table": 60}
 
 
 @pytest.mark.parametrize("name", FORMATS)

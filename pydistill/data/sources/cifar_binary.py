@@ -8,7 +8,7 @@ import torch
 
 from pydistill.data.real import Split
 from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name
-from pydistill.data.sources.inside import read_inside
+from pydistill.data.sources.inside import own_folder, read_inside
 from pydistill.data.sources.labels import understand
 from pydistill.errors import DataError
 
@@ -72,7 +72,7 @@ class CifarBinary(Source):
 
 
 def _records(path: Path, folder: Path, labels: int) -> np.ndarray:
-    content = np.frombuffer(read_inside(path, [folder]), np.uint8)
+    content = np.frombuffer(read_inside(path.absolute(), [own_folder(folder)]), np.uint8)
     width = labels + _PIXELS
     if not len(content) or len(content) % width:
         raise DataError(
@@ -85,7 +85,7 @@ def _names(path: Path, folder: Path) -> tuple[str, ...] | None:
     if not path.is_file():
         return None
     try:
-        lines = read_inside(path, [folder]).decode().splitlines()
+        lines = read_inside(path.absolute(), [own_folder(folder)]).decode().splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read as text: {error}") from error
     return tuple(line.strip() for line in lines if line.strip()) or None

@@ -15,6 +15,7 @@ from pydistill.data.sources.names import assign
 from pydistill.data.sources.picture import Seen
 from pydistill.data.sources.pixels import Encoded, decode, from_array
 from pydistill.errors import DataError
+from pydistill.extras import need
 
 _LABELS = ("label", "labels")
 _LABELS_IN_TURN = ("fine_label", "target", "targets", "class", "category")
@@ -53,7 +54,7 @@ def convert(
             raise DataError(
                 f"{name}: the {split} split has no column {image!r}, only {_shown(table.features)}"
             )
-        labels[split] = _labels(table, target)
+        labels[split] = _labels(table, target, f"{name}, {split}")
         names[split] = _names(table.features.get(target))
     learned = understand(labels, options.class_names, names)
     seen = Seen()
@@ -145,10 +146,26 @@ def _names(kind: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(map(str, names))
 
 
-def _labels(table: Any, column: str) -> Any:
+def _labels(table: Any, column: str, where: str) -> Any:
     if column not in table.features:
         return [None]
-    return table.with_format("arrow")[:].column(column).to_pylist()
+    return _values(table.select_columns([column]).with_format("arrow")[:], column, where)
+
+
+def _values(table: Any, column: str, where: str) -> list[Any]:
+    """A column of an Arrow table as Python values, once it is found whole: reading damaged ones crashes.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    pyarrow = need("pyarrow", f"{where}, to be read,")
+    try:
+        found = table.column(column)
+        found.validate(full=True)
+        values: list[Any] = found.to_pylist()
+    except (pyarrow.ArrowException, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise DataError(f"{where}: column {column!r} is damaged: {error}") from error
+    return values
 
 
 def _images(
@@ -161,7 +178,7 @@ def _images(
     if isinstance(kind, Image):
         rows = rows.cast_column(column, Image(decode=False))
     elif not isinstance(kind, Mapping) and getattr(kind, "dtype", None) not in ("binary", "large_binary"):
-        return _arrays(rows.with_format("arrow")[:].column(column).to_pylist(), where, options)
+        return _arrays(_values(rows.with_format("arrow")[:], column, where), where, options)
     return decode(_encoded(rows.with_format("arrow"), column, where, roots), options.size, seen)
 
 
@@ -178,7 +195,7 @@ def _arrays(values: list[Any], where: str, options: Options) -> Tensor:
 def _encoded(rows: Any, column: str, where: str, roots: tuple[Path, ...]) -> Iterator[Encoded]:
     at = 0
     for table in rows.iter(batch_size=_ROWS):
-        for value in table.column(column).to_pylist():
+        for value in _values(table, column, where):
             value = {"bytes": value} if isinstance(value, bytes) else value
             title = f"{where}, row {at}" + (f" ({value['path']})" if value and value.get("path") else "")
             yield title, _content(value, title, roots)

@@ -1,6 +1,7 @@
 """Hugging Face data sets: by hub name, or already loaded."""
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.columns import convert
-from pydistill.data.sources.inside import own_folder
+from pydistill.data.sources.inside import own_folder, read_inside
 from pydistill.errors import DataError
 from pydistill.extras import need
 
@@ -75,13 +76,23 @@ class SavedTables(Source):
         path = as_path(source)
         assert path is not None
         try:
+            _require_own_files(path)
             with _quiet():
                 found: Any = datasets.load_from_disk(str(path))
-        except (OSError, ValueError, TypeError, LookupError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
             raise DataError(f"{path} cannot be read as tables that save_to_disk wrote: {error}") from error
         splits = found if isinstance(found, Mapping) else {"train": found}
         around = surroundings(path)
         return convert(source_name(path), splits, options, folders=around, roots=(own_folder(path),))
+
+
+def _require_own_files(folder: Path) -> None:
+    """Refuse tables whose description names files that do not lie beside it."""
+    for state in folder.rglob("state.json"):
+        for each in json.loads(read_inside(state.absolute(), [own_folder(folder)]))["_data_files"]:
+            file = state.parent / each["filename"]
+            if Path(each["filename"]).name != each["filename"] or not file.is_file():
+                raise ValueError(f"{state} names {each['filename']!r}, which is no file beside it")
 
 
 class HubName(Source):
@@ -130,7 +141,7 @@ def load(shown: str, *where: str | None, cache_dir: Path | None, **more: Any) ->
             f"{shown!r} is no file or folder here, nor to be had from the Hugging Face hub ({error}): "
             "check the name and the network, or download the data set and give the path of its folder"
         ) from error
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         reason = error.__cause__ or error
         raise DataError(f"{shown!r} cannot be read as a Hugging Face data set: {reason}") from error
     return found

@@ -1,9 +1,5 @@
-"""MATLAB files of arrays, as SVHN is published; read through scipy where that is installed."""
+"""MATLAB files of arrays, as SVHN is published."""
 
-import math
-import struct
-import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,14 +10,11 @@ from pydistill.data.real import Split
 from pydistill.data.sources.array_names import pairs
 from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.labels import some, understand
+from pydistill.data.sources.mat5 import read_mat
 from pydistill.data.sources.names import assign
 from pydistill.data.sources.pixels import from_array
 from pydistill.data.sources.walk import is_hidden
 from pydistill.errors import DataError
-from pydistill.limits import require_bytes
-
-_WIDEST = 8
-"""Bytes of the widest number."""
 
 
 class MatlabFiles(Source):
@@ -85,7 +78,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _read(path: Path, options: Options) -> tuple[Any, npt.NDArray[Any]]:
-    arrays = {name: value for name, value in _load(path).items() if not name.startswith("__")}
+    arrays = read_mat(path)
     x, y = pairs(str(path), arrays)["train"]
     assert y is not None
     images, labels = np.asarray(arrays[x]), np.asarray(arrays[y])
@@ -94,24 +87,3 @@ def _read(path: Path, options: Options) -> tuple[Any, npt.NDArray[Any]]:
     if images.ndim in (3, 4) and images.shape[0] != count and images.shape[-1] == count:
         images = np.moveaxis(images, -1, 0)
     return from_array(images, options.layout, f"{path}, {x}"), labels
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        from scipy.io import loadmat, matlab, whosmat
-    except ImportError as error:
-        raise DataError(
-            f"{path} is a MATLAB file, which scipy reads: install it (pip install scipy), or give the "
-            "arrays"
-        ) from error
-    damaged = (OSError, ValueError, TypeError, LookupError, EOFError, NotImplementedError, ArithmeticError)
-    try:
-        shapes = [shape for _, shape, _ in whosmat(path)]
-        require_bytes(sum(math.prod(shape) for shape in shapes) * _WIDEST, str(path))
-        found: Mapping[str, Any] = loadmat(path)
-    except (*damaged, MemoryError, zlib.error, struct.error, matlab.MatReadError) as error:
-        raise DataError(
-            f"{path} cannot be read as a MATLAB file of version 4 to 7: {error}; save it with -v7, or "
-            "give the arrays"
-        ) from error
-    return found
