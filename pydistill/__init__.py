@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pydistill.method import Method, make_method, methods
     from pydistill.relabel import relabel
     from pydistill.ridge import KernelRidge
+    from pydistill.training import train
 
 __all__ = [
     "CheckpointError",
@@ -62,6 +63,7 @@ __all__ = [
     "make_method",
     "methods",
     "relabel",
+    "train",
     "train_experts",
 ]
 
@@ -73,6 +75,7 @@ _HOMES = {
     "method": ("Method", "make_method", "methods"),
     "relabel": ("relabel",),
     "ridge": ("KernelRidge",),
+    "training": ("train",),
 }
 """The module of each name above that is imported when it is asked for; as under ``TYPE_CHECKING``."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pydistill.data import parts, told
+from pydistill.data import parts, told, use
 from pydistill.data.equality import ByContent
 from pydistill.data.formation import check_factor, decode, repeat_targets
 from pydistill.data.parts import Several, position, positions
@@ -160,7 +160,42 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         V is M * factor**2; the views of one stored image follow each other. At factor 1 they are the stored
         images themselves.
         """
-        return decode(self.images, self.factor), repeat_targets(self.targets, self.factor)
+        return decode(self.images, self.factor), repeat_targets(self._items, self.factor)
+
+    @property
+    def _items(self) -> Tensor:
+        """(M, ...) targets as they are handed out: values to regress marked as such."""
+        return self.targets.as_subclass(use.Values) if self.label_kind == "values" else self.targets
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The training loss that the set's targets are meant for, a scalar.
+
+        Args:
+            outputs: (N, K) of a network.
+            targets: (N,) or (N, K), of the set's own items or views.
+
+        Raises:
+            ValueError: Shapes do not fit each other.
+            TypeError: Classes where the set has values to regress, or the reverse.
+        """
+        return use.loss(self, outputs, targets)
+
+    def augmentation(self) -> use.SetAugmentation:
+        """What to train with: a batch and a generator go in, the augmented batch comes out."""
+        return use.augmentation(self.augment)
+
+    def optimiser_settings(self) -> dict[str, float]:
+        """``lr``, ``momentum``, ``weight_decay`` for ``torch.optim.SGD``; a learned rate or a usual one."""
+        return use.optimiser_settings(self)
+
+    def targets_for(self, loss: str) -> Tensor:
+        """Targets of the views in the form that a loss takes.
+
+        Args:
+            loss: ``cross_entropy``: (V,) classes or (V, K) probabilities; of values to regress, classes.
+                ``squared``: (V, K) values of mean 0.
+        """
+        return use.targets_for(self, loss)
 
     def teacher(self, device: torch.device | str = "cpu") -> Network | None:
         """The network that is kept with the set as its teacher."""
@@ -182,15 +217,15 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         at = position(index, len(self), "views")
         if at is not None:
             stored, view = divmod(at, self.factor**2)
-            return decode(self.images[stored : stored + 1], self.factor)[view], self.targets[stored]
+            return decode(self.images[stored : stored + 1], self.factor)[view], self._items[stored]
         several: Any = index
         picked = positions(several, len(self), "views").to(self.images.device)
         if self.factor == 1:
-            return self.images[picked], self.targets[picked]
+            return self.images[picked], self._items[picked]
         stored, inverse = torch.unique(picked // self.factor**2, return_inverse=True)
         views = decode(self.images[stored], self.factor)
         found = views[inverse * self.factor**2 + picked % self.factor**2]
-        return found, self.targets[picked // self.factor**2]
+        return found, self._items[picked // self.factor**2]
 
     def __repr__(self) -> str:
         return told.distilled_line(self)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from pydistill import nets, seeds
-from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import StoredViews
 from pydistill.errors import DivergenceError
+from pydistill.evaluate.feed import Feed, Stored, Views
 from pydistill.evaluate.samples import Samples
 from pydistill.machine import PRECISIONS
 from pydistill.modes import plain_modes
@@ -132,7 +132,7 @@ Watch = Callable[[Moment], None]
 
 @plain_modes(gradients=True)
 def train(
-    architecture: str,
+    architecture: str | nn.Module,
     lessons: Sequence[Lesson],
     task: Task,
     training: Training,
@@ -145,7 +145,8 @@ def train(
     """Train one network a lesson.
 
     Args:
-        architecture: What :func:`pydistill.nets.build` takes.
+        architecture: What :func:`pydistill.nets.build` takes; or a module, which is trained itself, from
+            the weights it has, in a single lesson.
         lessons: One a network. Those whose sets have the same size and augmentation may share an ensemble.
         task: Gives the loss and the number of outputs.
         training: How.
@@ -158,20 +159,31 @@ def train(
         One result a lesson, in their order.
 
     Raises:
-        ValueError: A setting is out of range or unknown, or an ensemble was asked for and the network has
-            buffers (batch normalisation) or the lesson stored views, which only the loop keeps.
+        ValueError: A setting is out of range or unknown, a module has several lessons, or an ensemble was
+            asked for and the network is a module or has buffers (batch normalisation) or the lesson stored
+            views, which only the loop keeps.
         DivergenceError: A network's loss or parameters are no longer finite.
     """
     _check(training, execution)
+    if isinstance(architecture, nn.Module) and len(lessons) != 1:
+        raise ValueError(f"a module is trained in one lesson, got {len(lessons)}: name an architecture")
     results: dict[int, Trained] = {}
     for together in _groups(lessons):
         run = _Run(architecture, task, training, torch.device(device), dtype, watch)
-        first = run.build(lessons[together[0]])
-        mode = choose(first, lessons[together[0]], training, len(together))
-        if execution != "auto":
-            mode = execution
-        if mode == "ensemble" and next(first.buffers(), None) is not None:
-            raise ValueError(f"{architecture} has buffers, which an ensemble does not keep: use the loop")
+        mode = execution
+        if isinstance(architecture, nn.Module):
+            if mode == "ensemble":
+                raise ValueError("an ensemble does not train a module: use the loop")
+            mode = "loop"
+        elif mode != "loop":
+            first = run.build(lessons[together[0]])
+            mode = choose(first, lessons[together[0]], training, len(together))
+            if execution == "ensemble":
+                mode = execution
+            if mode == "ensemble" and next(first.buffers(), None) is not None:
+                raise ValueError(
+                    f"{architecture} has buffers, which an ensemble does not keep: use the loop"
+                )
         if mode == "ensemble" and lessons[together[0]].views is not None:
             raise ValueError("an ensemble does not take stored views: use the loop")
         size = _stack_size(len(together)) if mode == "ensemble" else 1
@@ -256,16 +268,22 @@ def _batches(lesson: Lesson, batch_size: int) -> Iterator[tuple[Tensor | None, b
 class _Run:
     """What is common to all networks of one call."""
 
-    architecture: str
+    architecture: str | nn.Module
     task: Task
     training: Training
     device: torch.device
     dtype: torch.dtype
     watch: Watch | None
 
+    def module(self, lesson: Lesson) -> nn.Module:
+        """What is trained in a lesson: a module that was given, or a new network."""
+        if isinstance(self.architecture, nn.Module):
+            return self.architecture.to(self.device, self.dtype).train()
+        return self.build(lesson)
+
     def build(self, lesson: Lesson) -> nets.Network:
         network = nets.build(
-            self.architecture,
+            str(self.architecture),
             lesson.samples.shape,
             self.task.outputs,
             seeds.generator(lesson.seed, "initial weights"),
@@ -293,11 +311,13 @@ class _Run:
         """One network, its modules called directly."""
         (at,) = part
         lesson, training, begun = lessons[at], self.training, time.perf_counter()
-        network = self.build(lesson)
-        parameters: Tensors = dict(network.named_parameters())
+        network = self.module(lesson)
+        parameters: Tensors = {
+            name: value for name, value in network.named_parameters() if value.requires_grad
+        }
         values, state = list(parameters.values()), training.optimiser.init(parameters)
-        batches, views = _batches(lesson, training.batch_size), _Views([lesson])
-        stored = None if lesson.views is None else _Stored(lesson, lesson.views, self.device)
+        batches, views = _batches(lesson, training.batch_size), Views([lesson])
+        stored = None if lesson.views is None else Stored(lesson, lesson.views, self.device)
         loss, epoch = torch.zeros((), device=self.device), 0
         for step in range(training.steps):
             indices, ends = next(batches)
@@ -307,7 +327,10 @@ class _Run:
             else:
                 images, targets = stored.apply(images, indices, epoch)
             loss = self.loss(network, images, targets, lesson.loss)
-            gradients = dict(zip(parameters, torch.autograd.grad(loss, values), strict=True))
+            slopes = torch.autograd.grad(
+                loss, values, materialize_grads=True
+            )  # a module may leave some out
+            gradients = dict(zip(parameters, slopes, strict=True))
             training.optimiser.update_(parameters, gradients, state, self.rate(lesson, step))
             epoch += ends
             if self.watch is not None:
@@ -329,7 +352,7 @@ class _Run:
         losses_of = torch.func.vmap(partial(self._loss, base, members[0].loss))
         values, state = list(parameters.values()), training.optimiser.init(parameters)
         streams = [_batches(lesson, training.batch_size) for lesson in members]
-        views, feed = _Views(members), _Feed(members)
+        views, feed = Views(members), Feed(members)
         losses, epoch = torch.zeros(len(members), device=self.device), 0
         for step in range(training.steps):
             picks = [next(stream) for stream in streams]
@@ -368,66 +391,8 @@ class _Run:
     def _require_finite(self, lesson: Lesson, loss: float, parameters: Tensors) -> None:
         finite = all(bool(value.isfinite().all()) for value in parameters.values())
         if not (math.isfinite(loss) and finite):
+            name = self.architecture if isinstance(self.architecture, str) else "the module"
             raise DivergenceError(
-                f"training {self.architecture} (seed {lesson.seed}, first learning rate "
+                f"training {name} (seed {lesson.seed}, first learning rate "
                 f"{self.rate(lesson, 0):g}) ended with loss {loss}: a smaller learning rate may help"
             )
-
-
-class _Feed:
-    """Batches of several lessons, stacked (E, M, ...); whole sets are stacked once."""
-
-    def __init__(self, members: Sequence[Lesson]) -> None:
-        self._members = members
-        self._whole: tuple[Tensor, Tensor] | None = None
-
-    def batch(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
-        if indices[0] is not None:
-            return self._stack(indices)
-        if self._whole is None:
-            self._whole = self._stack(indices)
-        return self._whole
-
-    def _stack(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
-        pairs = [lesson.samples.batch(each) for lesson, each in zip(self._members, indices, strict=True)]
-        return torch.stack([images for images, _ in pairs]), torch.stack([targets for _, targets in pairs])
-
-
-class _Views:
-    """The lessons' augmentation: each lesson draws for its own images, from its own generator."""
-
-    def __init__(self, members: Sequence[Lesson]) -> None:
-        self._augmentation = Augmentation.parse(members[0].augment)
-        self._generators = [seeds.generator(lesson.seed, "augmentation") for lesson in members]
-
-    def apply(self, images: Tensor) -> Tensor:
-        """(E * M, C, H, W), the first M of the first lesson, and so on."""
-        if not self._augmentation.transforms:
-            return images
-        each, size = len(images) // len(self._generators), (images.shape[2], images.shape[3])
-        drawn = [
-            self._augmentation.sample(each, generator, together=True, size=size).values
-            for generator in self._generators
-        ]
-        return self._augmentation.apply(images, Parameters(torch.cat(drawn), size))
-
-
-class _Stored:
-    """Stored views of a lesson in place of drawn ones: one draw an epoch, in turn."""
-
-    def __init__(self, lesson: Lesson, views: StoredViews, device: torch.device) -> None:
-        if views.targets.shape[1] != len(lesson.samples):
-            raise ValueError(
-                f"the stored views are of {views.targets.shape[1]} images, "
-                f"the set has {len(lesson.samples)}"
-            )
-        self._augmentation = Augmentation.parse(lesson.augment)
-        self._parameters, self._targets = views.parameters.cpu(), views.targets.to(device)
-
-    def apply(self, images: Tensor, indices: Tensor | None, epoch: int) -> tuple[Tensor, Tensor]:
-        """Augmented images and their targets."""
-        at, size = epoch % len(self._targets), (images.shape[2], images.shape[3])
-        values, targets = self._parameters[at], self._targets[at]
-        if indices is not None:
-            values, targets = values[indices], targets[indices.to(targets.device)]
-        return self._augmentation.apply(images, Parameters(values, size)), targets
