@@ -18,7 +18,7 @@ from pydistill.data import DistilledData
 from tests.conftest import blobs
 
 DM = ["--method", "dm", "--network", "convnet:width=4,depth=2", "--batch-real", "8", "--ipc", "2"]
-PATIENCE = 120
+PATIENCE = 600
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ with partial(Path(sys.argv[1])) as temporary:
     temporary.write_bytes(b"half")
     (temporary.parent / "of-another-library").write_bytes(b"half")
     print(next(Path(sys.argv[1]).parent.glob(".*")), flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 

@@ -32,7 +32,7 @@ def run(which, *arguments, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=540,
+        timeout=3600,
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-6000:]
