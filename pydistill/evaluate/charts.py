@@ -74,7 +74,7 @@ def dots(report: Report, architecture: str, regime: Regime, axis: Axis) -> str:
         marks.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>')
         marks.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 18}">{tick:g}</text>')
     caption = f"{escape(printable(report.metric))} of each network, %"
-    marks.append(f'<text class="tick" x="{_WIDTH / 2:.0f}" y="{bottom + 38}">{caption}</text>')
+    marks.append(f'<text class="tick" x="{_WIDTH / 2:.0f}" y="{bottom + 42}">{caption}</text>')
     for line, source in enumerate(sources):
         y = _TOP + _LINE * line + 34
         mean = _SIDE + span * axis.share(100 * report.summary(architecture, source, regime).mean)
@@ -86,7 +86,7 @@ def dots(report: Report, architecture: str, regime: Regime, axis: Axis) -> str:
             height = y + (at - (len(draws) - 1) / 2) * min(7.0, 22 / len(draws))
             marks.extend(_dot(source, _SIDE + span * axis.share(100 * v), height, v) for v in draw)
     told = f"{report.metric} of every network of {architecture}, by what it was trained on"
-    box = f'<svg viewBox="0 0 {_WIDTH} {bottom + 46}" role="img" aria-label="{_text(told)}">'
+    box = f'<svg viewBox="0 0 {_WIDTH} {bottom + 50}" role="img" aria-label="{_text(told)}">'
     below = "A dot a network; the bar is the mean. Draws lie one above the other."
     return "\n".join([box, *marks, "</svg>", f'<p class="caption">{below}</p>'])
 
