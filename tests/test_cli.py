@@ -62,6 +62,27 @@ def test_a_packed_set_from_selection_to_report(source, tmp_path, capsys):
     assert json.loads((tmp_path / "report.json").read_text())["formation"]["factor"] == 2
 
 
+def test_short_classes_are_refused_by_name_or_kept_and_told(tmp_path, capsys):
+    arrays, path = blobs(), tmp_path / "uneven.npz"
+    kept = np.concatenate([np.arange(30), np.arange(30, 34), np.arange(60, 67)])
+    np.savez(path, **{name: value[kept] if "train" in name else value for name, value in arrays.items()})
+    run = ["--method", "random", "--ipc", "8", "--validation", "0.2"]
+    assert distill(str(path), tmp_path / "run", *run) == 2
+    said = capsys.readouterr().err
+    assert "classes '1' (3), '2' (6) have fewer training images" in said
+    assert distill(str(path), tmp_path / "run", *run, "--short-classes", "keep", "--clamp") == 0
+    told = "class '1' has 3 of 8 images, class '2' 6 of 8"
+    assert told in capsys.readouterr().err
+    short = ["--network", "mlp:width=4", "--repeats", "1", "--epochs", "2"]
+    assert main(["evaluate", str(tmp_path / "run"), *short]) == 0
+    assert told in capsys.readouterr().out
+    record = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert {each["images"] for source, each in record["sets"]["classes"].items() if source != "whole"} == {
+        17
+    }
+    assert any(told in note for note in record["notes"])
+
+
 def test_pictures_are_exported_and_scored(source, tmp_path, capsys):
     run, out = tmp_path / "run", tmp_path / "out"
     assert distill(source, run, *DM, "--iterations", "3", "--learning-rate", "9") == 0

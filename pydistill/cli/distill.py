@@ -14,6 +14,7 @@ from pydistill.cli.data_options import RECIPE, RECORD, SOURCES, add_data_options
 from pydistill.cli.signature import add_options, said
 from pydistill.cli.stopping import StoppedError
 from pydistill.data import load_data
+from pydistill.data.short import shortage
 from pydistill.distill import distill
 from pydistill.method import Method, make_method, methods, option_types
 from pydistill.problem import SHORT_CLASSES
@@ -123,6 +124,8 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         f"{len(made.images)} images{views}, {made.nbytes['total']:,} bytes, "
         f"in {made.provenance.seconds:.0f} s",
     )
+    if short := shortage(made.provenance.short_classes, made.provenance.ipc, made.factor):
+        say(screen, short)
     say(screen, f"wrote {options.out / 'distilled.json'} and {picture}")
     return {
         "folder": str(options.out),
