@@ -3,12 +3,12 @@
 import dataclasses
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
@@ -20,10 +20,11 @@ from pydistill.evaluate.candidates import Candidate, gather
 from pydistill.evaluate.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
 from pydistill.evaluate.machine import Meter, describe
 from pydistill.evaluate.notes import notes_on
+from pydistill.evaluate.own_network import OwnNetwork, take
 from pydistill.evaluate.protocol import STORED, Protocol, changed, named
 from pydistill.evaluate.report import Report
 from pydistill.evaluate.scoring import Scored, assess
-from pydistill.evaluate.train import Execution, Lesson, Moment, Training, train
+from pydistill.evaluate.train import Execution, Lesson, Moment, Trained, Training, train
 from pydistill.events import Event, Progress
 from pydistill.kernels import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_precision, slow_precision, tell
@@ -64,16 +65,26 @@ def evaluate(
         allow_other_data: Take real data of another fingerprint than the set was distilled from.
         execution: How networks are trained: one by one, stacked, or whichever is faster.
         on_event: Told of :class:`~pydistill.events.Progress`.
-        **changes: To single settings of the protocol, such as ``architectures=("convnet:width=32",)``.
+        **changes: To single settings of the protocol, such as ``architectures=("convnet:width=32",)``. Here
+            a network may also be a ``torch.nn.Module`` of one's own, or a function or class that makes one,
+            and ``architectures`` a mapping of names for reports to such networks. Weights are drawn anew
+            from the seed for each training, by ``reset_parameters`` or by making the network again; it is
+            trained in a loop.
 
     Raises:
         ValueError: The set does not fit the data, or an argument is wrong; the message says which.
-        TypeError: ``protocol`` is neither a protocol nor a name.
+        TypeError: ``protocol`` is neither a protocol nor a name, or the weights of a network of one's own
+            cannot be drawn anew.
         DivergenceError: A network's training diverged.
     """
     if not isinstance(protocol, Protocol | str):
         raise TypeError(f"protocol must be a Protocol or a name, got {type(protocol).__name__}")
+    own: dict[str, OwnNetwork] = {}
+    if "architectures" in changes:
+        changes["architectures"], own = take(changes["architectures"])
     protocol = changed(named(protocol) if isinstance(protocol, str) else protocol, **changes)
+    if own and TRAINED in protocol.kernels:
+        raise ValueError(f"the kernel {TRAINED!r} is not of networks of your own: {', '.join(own)}")
     _require_match(distilled, data, allow_other_data)
     data = dataclasses.replace(data, preprocess=distilled.preprocess)
     where = resolve_device(device)
@@ -83,7 +94,7 @@ def evaluate(
     if not (protocol.architectures or protocol.kernels or distilled.recipe.usable_alone):
         raise ValueError("nothing to score: no network, no kernel, and the set was not learned for one")
     with Meter(where) as meter:
-        bench = _Bench(distilled, data, protocol, where, execution, on_event)
+        bench = _Bench(distilled, data, protocol, where, execution, on_event, own)
         runs = [
             run
             for architecture in protocol.architectures
@@ -122,7 +133,11 @@ class _Bench:
         device: torch.device,
         execution: Execution,
         on_event: Callable[[Event], None] | None,
+        own: Mapping[str, OwnNetwork],
     ) -> None:
+        for network in own.values():
+            network.check(data.shape, data.task.outputs)
+        self.own = own
         self.distilled, self.data, self.protocol = distilled, data, protocol
         self.device, self.execution, self.on_event = device, execution, on_event
         self.augment = distilled.augment if protocol.augment == STORED else protocol.augment
@@ -135,10 +150,10 @@ class _Bench:
             schedule=protocol.schedule,
             precision=protocol.precision,
         )
-        own = distilled.recipe.kernel
+        kernel = distilled.recipe.kernel
         self.kernels = {
             text: None if text == TRAINED else parse_kernel(text, distilled.teacher(device))
-            for text in protocol.kernels or ((own,) if own else ())
+            for text in protocol.kernels or ((kernel,) if kernel else ())
         }
         self.sets = gather(distilled, data, protocol, self.augment, device)
         self.details: dict[tuple[str, Source, Regime], list[Tensor]] = {}
@@ -158,26 +173,49 @@ class _Bench:
             for each, repeat in plan
         ]
         stage = _stage(candidates[0])
-        trained = train(
-            architecture,
-            lessons,
-            self.data.task,
-            self.training,
-            device=self.device,
-            execution=self.execution,
-            watch=self._watch(architecture, stage, len(lessons)),
-        )
-        network, runs = self._empty(architecture), []
-        for done, ((each, repeat), result) in enumerate(zip(plan, trained, strict=True), 1):
-            network.load_state_dict({**result.parameters, **result.buffers})
+        trained, runs = self._trained(architecture, stage, lessons), []
+        for done, ((each, repeat), (network, result)) in enumerate(zip(plan, trained, strict=True), 1):
             scored = assess(network, self.data, self.split, self.device)
             measured = (result.loss, result.seconds, result.execution)
             runs.append(self._run(architecture, each, repeat, scored, *measured))
             self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * scored.value:.1f} %")
-            if TRAINED in self.kernels and each.source != "whole":
+            if TRAINED in self.kernels and each.source != "whole" and isinstance(network, nets.Network):
                 kernel = Features([layered(network.eval())])
                 runs += self._regressed(f"features of trained {architecture}", kernel, [each], repeat)
         return runs
+
+    def _trained(
+        self, architecture: str, stage: str, lessons: Sequence[Lesson]
+    ) -> Iterator[tuple[nn.Module, Trained]]:
+        """Each lesson's network when it is trained; one module holds the weights of one after another."""
+        own, watch = self.own.get(architecture), self._watch(architecture, stage, len(lessons))
+        if own is None:
+            trained = train(
+                architecture,
+                lessons,
+                self.data.task,
+                self.training,
+                device=self.device,
+                execution=self.execution,
+                watch=watch,
+            )
+            network = self._empty(architecture)
+            for result in trained:
+                network.load_state_dict({**result.parameters, **result.buffers})
+                yield network, result
+            return
+        for lesson in lessons:
+            module = own.build(seeds.generator(lesson.seed, "initial weights"), self.device)
+            (result,) = train(
+                module,
+                [lesson],
+                self.data.task,
+                self.training,
+                device=self.device,
+                execution="loop",
+                watch=watch,
+            )
+            yield module, result
 
     def own_trainings(self) -> list[Run]:
         """The training that the set was learned through, on it and on random selections."""
