@@ -13,7 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from pydistill import files
+from pydistill.data import RealData
 from pydistill.errors import OutputError
+from pydistill.experts import ExpertTraining, train_experts
+from pydistill.run_folder import prepare
 from tests.data.conftest import make_distilled
 
 WRITER = """
@@ -148,3 +151,20 @@ def test_long_names_and_nul(tmp_path: Path) -> None:
     assert (tmp_path / ("ü" * 120)).read_bytes() == b"x\\ud800"
     with pytest.raises(OutputError, match="NUL"):
         files.write_text(tmp_path / "a\0b", "x")
+
+
+@pytest.mark.parametrize("kind", ["resume", "experts"])
+def test_what_a_killed_save_left_is_cleared_as_a_run_is_taken_up(
+    tmp_path: Path, kind: str, tiny: RealData
+) -> None:
+    own = tmp_path / "0000" if kind == "experts" else tmp_path
+    with writer(own / "checkpoint.safetensors") as (process, partial):
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert partial.exists()
+    if kind == "resume":
+        prepare(tmp_path, resume=True, overwrite=False)
+    else:
+        training = ExpertTraining(network="mlp:width=4", epochs=1, batch_size=32, learning_rate=0.01)
+        train_experts(tiny, tmp_path, 1, training)
+    assert not [name for name in (*names(tmp_path), *names(own)) if name.startswith(".")]

@@ -2,8 +2,10 @@
 
 import pytest
 
+from pydistill.data import load_data
 from pydistill.errors import DataError
 from pydistill.shown import printable, printable_lines
+from tests.conftest import blobs
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,13 @@ def test_what_is_not_printable_stands_as_its_escape(text: str, shown: str) -> No
 def test_ends_of_lines_may_stay() -> None:
     assert printable_lines("one\x1b\ntwo\n") == "one\\x1b\ntwo\n"
     assert printable(3) == "3"
+
+
+def test_a_summary_shows_names_escaped() -> None:
+    data = load_data(blobs(), name="a\x1b[31m\nb", class_names=("\x1b[2J", "b", "c"))
+    for line in data.summary().split("\n"):
+        assert line.isprintable()
+    assert r"a\x1b[31m\nb" in data.summary()
 
 
 def test_errors_of_the_family_show_names_escaped() -> None:

@@ -83,7 +83,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if category.__module__.startswith("pydistill."):
-                print(message, file=sys.stderr)
+                print(printable_lines(message), file=sys.stderr)
             else:
                 usual(message, category, *place, **more)
 

@@ -20,6 +20,7 @@ from pydistill.data.store import assemble, describe, reporting, side_tensors, un
 from pydistill.errors import DataError, FileFormatError
 from pydistill.extras import need
 from pydistill.files import is_there, write_atomically, write_bytes
+from pydistill.limits import require_bytes
 from pydistill.records import ZEROS, apart, is_stamped, sealed, stamp
 
 if TYPE_CHECKING:
@@ -98,12 +99,13 @@ def from_parquet(path: Path) -> DistilledData:
     try:
         if not is_stamped(path, _place(path)):
             raise ValueError("its content does not match its digest")
+        facts = unsealed((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"), path)
+        _require_declared(pq.ParquetFile(path).metadata, facts, path)
         table = pq.read_table(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FileFormatError(
             f"{path} cannot be read as parquet of a distilled set: {error}; export it again"
         ) from error
-    facts = unsealed((table.schema.metadata or {}).get(_KEY, b"{}"), path)
     with reporting(path):
         soft = len(facts["targets"]) == 2
         images = _flat(table, "image", facts["images"])
@@ -115,6 +117,19 @@ def from_parquet(path: Path) -> DistilledData:
         own = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
         preprocess = safetensors.torch.load(_preprocess_content(facts, path))
         return assemble(facts, {**own, **preprocess})
+
+
+def _require_declared(found: Any, facts: dict[str, Any], path: Path) -> None:
+    """Refuse columns of more values than the facts say, or than may be read, before reading any."""
+    with reporting(path):
+        sizes = {"image": math.prod(facts["images"]), "target": math.prod(facts["targets"])}
+    require_bytes(4 * sum(sizes.values()), str(path))
+    groups = [found.row_group(at) for at in range(found.num_row_groups)]
+    columns = [group.column(at) for group in groups for at in range(group.num_columns)]
+    for name in {column.path_in_schema.partition(".")[0] for column in columns}:
+        held = sum(each.num_values for each in columns if each.path_in_schema.partition(".")[0] == name)
+        if held > sizes.get(name, found.num_rows) or found.num_rows > sizes["image"]:
+            raise ValueError(f"column {name!r} holds {held:,} values, more than its facts say")
 
 
 def _preprocess_content(facts: dict[str, Any], path: Path) -> bytes:

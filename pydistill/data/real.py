@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pydistill.data import told
 from pydistill.data.preprocess import Preprocess
+from pydistill.shown import printable
 from pydistill.tasks import Task
 
 
@@ -86,7 +87,7 @@ class RealData:
         """What was understood of the source, in a few lines: :attr:`notes` under the name."""
         total = len(self.train) + len(self.validation) + len(self.test)
         head = f"{self.name}: {total:,} images in {len(self.task.class_names)} classes"
-        return "\n".join([head, *(f"  {note}" for note in self.notes)])
+        return "\n".join(map(printable, [head, *(f"  {note}" for note in self.notes)]))
 
     def inputs(
         self,

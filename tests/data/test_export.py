@@ -149,3 +149,11 @@ def test_large_lists_come_back(tmp_path: Path) -> None:
     lists = pa.array(values.tolist(), pa.large_list(pa.large_list(pa.large_list(pa.float32()))))
     pq.write_table(pa.table({"image": lists}), tmp_path / "a.parquet", row_group_size=1)
     assert torch.equal(export._flat(pq.read_table(tmp_path / "a.parquet"), "image", [2, 3, 2, 2]), values)
+
+
+def test_a_set_of_more_than_may_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "set.parquet"
+    make_distilled().export_parquet(path)
+    monkeypatch.setenv("PYDISTILL_MAX_BYTES", "1000")
+    with pytest.raises(DataError, match=r"set\.parquet: 1,464 bytes .* 1,000 allowed"):
+        DistilledData.from_parquet(path)

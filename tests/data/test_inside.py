@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -113,3 +114,46 @@ def test_files_of_the_hub_cache_lie_beside_the_snapshots(tmp_path: Path) -> None
         assert own_folder(root) == whole
         assert read_inside(snapshot / "train" / "0.png", (own_folder(root),)) == png()
     assert own_folder(tmp_path) == tmp_path
+
+
+def test_an_image_folder_in_the_hub_cache_is_read(tmp_path: Path) -> None:
+    whole = tmp_path / "datasets--owner--name"
+    snapshot = whole / "snapshots" / ("ab" * 20)
+    (whole / "blobs").mkdir(parents=True)
+    for name in "xy":
+        (snapshot / name).mkdir(parents=True)
+        for at in range(6):
+            (whole / "blobs" / f"{name}{at}").write_bytes(png(at))
+            (snapshot / name / f"{at}.png").symlink_to(f"../../../blobs/{name}{at}")
+    assert load_data(snapshot).task.class_names == ("x", "y")
+    (snapshot / "x" / "out.png").symlink_to(tmp_path / "outside.png")
+    (tmp_path / "outside.png").write_bytes(png())
+    with pytest.raises(DataError, match=r"out\.png leads out of"):
+        load_data(snapshot)
+
+
+def test_tables_on_disk_name_files_beside_them_only(tmp_path: Path) -> None:
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"image": [{"bytes": png(at), "path": None} for at in range(12)], "label": [0, 1] * 6}
+    table = datasets.Dataset.from_dict(rows, features=kinds)
+    table.save_to_disk(tmp_path / "set")
+    table.save_to_disk(tmp_path / "other")
+    assert load_data(tmp_path / "set").task.class_names == ("a", "b")
+    state = tmp_path / "set" / "state.json"
+    facts = json.loads(state.read_text())
+    (file,) = (tmp_path / "other").glob("*.arrow")
+    for name in (f"../other/{file.name}", str(file), "gone.arrow"):
+        state.write_text(json.dumps(facts | {"_data_files": [{"filename": name}]}))
+        with pytest.raises(DataError, match="which is no file beside it"):
+            load_data(tmp_path / "set")
+
+
+def test_parquet_of_more_rows_than_may_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 3_000_000
+    table = pa.table({"image": pa.nulls(rows, pa.binary()), "label": np.zeros(rows, np.int8)})
+    pq.write_table(table, tmp_path / "train.parquet")
+    monkeypatch.setenv("PYDISTILL_MAX_BYTES", "20_000_000")
+    with pytest.raises(DataError, match=r"3,000,000 rows: 24,000,000 bytes .* 20,000,000 allowed"):
+        load_data(tmp_path)

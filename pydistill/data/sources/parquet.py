@@ -11,9 +11,13 @@ from pydistill.data.sources.inside import own_folder
 from pydistill.data.sources.labels import some
 from pydistill.data.sources.names import assign, split_words
 from pydistill.errors import DataError
+from pydistill.extras import need
+from pydistill.limits import require_bytes
 
 _DEPTH = 4
 """Levels of folders looked into: ``snapshots/<commit>/<subset>/<split>/0000.parquet``."""
+_LEAST = 8
+"""Bytes that a row takes in memory at least: its label."""
 
 
 class LocalParquet(Source):
@@ -54,11 +58,27 @@ class LocalParquet(Source):
         return self._read(path, _by_split(next(iter(subsets.values())), path), options)
 
     def _read(self, path: Path, splits: Mapping[str, list[Path]], options: Options) -> Raw:
+        for file in (file for files in splits.values() for file in files):
+            _require_rows(file)
         names = {split: [str(file.absolute()) for file in files] for split, files in splits.items()}
         found: Any = load(str(path), "parquet", cache_dir=options.cache, data_files=names)
         return convert(
             source_name(path), found, options, folders=surroundings(path), roots=(own_folder(path),)
         )
+
+
+def _require_rows(file: Path) -> None:
+    """Refuse a file that declares more rows than labels alone may take: equal values are stored once.
+
+    Raises:
+        DataError: It is too much.
+    """
+    pyarrow, parquet = (need(name, f"{file}, to be read,") for name in ("pyarrow", "pyarrow.parquet"))
+    try:
+        rows = parquet.read_metadata(file).num_rows
+    except (pyarrow.ArrowException, OSError, ValueError):
+        return  # whoever reads it says what is wrong with it
+    require_bytes(rows * _LEAST, f"{file}, {rows:,} rows")
 
 
 def _files(folder: Path) -> list[Path]:
