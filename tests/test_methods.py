@@ -65,6 +65,8 @@ def test_gives_ipc_images_of_each_class_and_all_that_is_needed_to_train(name, ti
     assert torch.isfinite(made.images).all()
     hard = made.targets if made.targets.ndim == 1 else made.targets.argmax(1)
     assert torch.bincount(hard, minlength=3).tolist() == [2, 2, 2]
+    assert made.classes.tolist() == [0, 0, 1, 1, 2, 2]
+    assert (made.origin is None) == (made.label_kind == "classes")
     assert made.provenance.method == name
     assert made.provenance.fingerprint == tiny.fingerprint
     assert made.provenance.config == small(name).config()
