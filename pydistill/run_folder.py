@@ -38,12 +38,18 @@ def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path:
         probe.unlink()
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
-    if not (resume or overwrite) and (path.exists() or (folder / RESULT).exists()):
+    require_free(folder, resume=resume, overwrite=overwrite)
+    return path
+
+
+def require_free(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise ``ValueError`` where ``folder`` holds a run that is neither taken up nor replaced."""
+    taken = (folder / CHECKPOINT).exists() or (folder / RESULT).exists()
+    if taken and not (resume or overwrite):
         raise ValueError(
             f"{folder} holds a run already: resume it (--resume), replace it (--overwrite) "
             "or name another folder"
         )
-    return path
 
 
 @contextlib.contextmanager

@@ -9,17 +9,17 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import Listener, same_command, say
+from pydistill.cli.common import Listener, add_dry_run, foretell, same_command, say
 from pydistill.cli.data_options import RECIPE, RECORD, SOURCES, add_data_options, logged, recipe_of
 from pydistill.cli.signature import add_options, said
 from pydistill.cli.stopping import StoppedError
 from pydistill.data import load_data
 from pydistill.data.short import shortage
 from pydistill.distill import distill
-from pydistill.method import Method, make_method, methods, option_types
-from pydistill.problem import SHORT_CLASSES
+from pydistill.method import Method, make_method, methods, notices, option_types
+from pydistill.problem import SHORT_CLASSES, resolve_device
 from pydistill.records import write_json
-from pydistill.run_folder import CHECKPOINT, RESULT, left_as_found, prepare
+from pydistill.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, require_free
 
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
@@ -42,6 +42,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
             "checkpoint_every": "iterations between checkpoints",
         },
     )
+    add_dry_run(parser)
     add_data_options(parser)
     method = _method_asked_for(given)
     if method is not None:
@@ -104,10 +105,35 @@ def _advised(options: argparse.Namespace, listener: Listener) -> Iterator[None]:
         raise StoppedError(stop.number, advice) from stop
 
 
+def _shorter(method: Method, preset: str | None, chosen: dict[str, Any]) -> str:
+    """What to say to someone who named no preset: a method's own settings are its paper's length."""
+    if preset is not None or "quick" not in method.presets:
+        return ""
+    quick = make_method(method.name, "quick", **chosen).steps
+    return f" (no preset was named; --preset quick: {quick:,})" if quick < method.steps else ""
+
+
+def _foretell(
+    options: argparse.Namespace, screen: Console, method: Method, run: dict[str, Any]
+) -> dict[str, Any]:
+    from pydistill.forecast import of_distillation
+
+    run = {name: value for name, value in run.items() if name not in ("preset", "checkpoint_every")}
+    require_free(options.out, resume=run.get("resume", False), overwrite=run.pop("overwrite", False))
+    data = load_data(**recipe_of(options))
+    say(screen, data.summary())
+    for text in notices(method, resolve_device(run.get("device", "auto"))):
+        say(screen, text)
+    return foretell(screen, of_distillation(data, method, folder=options.out, **run), options.out)
+
+
 def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     chosen, run = said(options, "option"), said(options, "distill")
-    make_method(options.method, run.get("preset"), **chosen)  # what is misspelt is said before data is read
-    listener = Listener(screen, options.signals)
+    # What is misspelt is said before data is read.
+    method = make_method(options.method, run.get("preset"), **chosen)
+    if options.dry_run:
+        return _foretell(options, screen, method, run)
+    listener = Listener(screen, options.signals, _shorter(method, run.get("preset"), chosen))
     with left_as_found(options.out), _advised(options, listener):
         prepare(options.out, resume=run.get("resume", False), overwrite=run.get("overwrite", False))
         recipe = recipe_of(options)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import Listener, advised, same_command, say
+from pydistill.cli.common import Listener, add_dry_run, advised, foretell, same_command, say
 from pydistill.cli.data_options import add_data_options, logged, recipe_of, recorded
 from pydistill.cli.signature import add_options, said
 from pydistill.data import DistilledData, load_data
@@ -46,6 +46,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
         },
         defaults=False,
     )
+    add_dry_run(parser)
     add_data_options(parser)
 
 
@@ -60,6 +61,11 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     recipe = {"source": distilled.provenance.data} | recorded(options.folder) | recipe_of(options)
     data = load_data(**recipe)
     say(screen, data.summary())
+    if options.dry_run:
+        from pydistill.forecast import of_evaluation
+
+        device = said(options, "evaluate").get("device", "auto")
+        return foretell(screen, of_evaluation(distilled, data, protocol, device=device), options.folder)
     listener = Listener(screen, options.signals)
     advice = f"evaluate keeps nothing in between; start again with:\n{same_command(options)}"
     with advised(advice), listener.bar, logged(options.folder, options):

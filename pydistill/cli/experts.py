@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.cli.common import Listener, advised, same_command, say
+from pydistill.cli.common import Listener, add_dry_run, advised, foretell, same_command, say
 from pydistill.cli.data_options import SOURCES, add_data_options, recipe_of
 from pydistill.cli.signature import add_options, said
 from pydistill.data import load_data
@@ -50,6 +50,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
             "ranks": "how many parts there are; left out: what torchrun says, or 1",
         },
     )
+    add_dry_run(parser)
     add_data_options(parser)
 
 
@@ -57,6 +58,13 @@ def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     training, run = ExpertTraining(**said(options, "training")), said(options, "experts")
     data = load_data(**recipe_of(options))
     say(screen, data.summary())
+    if options.dry_run:
+        from pydistill.forecast import of_experts
+
+        taken = {name: value for name, value in run.items() if name not in ("rank", "ranks")}
+        return foretell(
+            screen, of_experts(data, training, options.count, folder=options.out, **taken), options.out
+        )
     needed = needed_bytes(data, training, options.count, run.get("storage", "float32"))
     say(screen, f"{options.count} experts take {needed / 2**20:,.0f} MiB of disk in {options.out}")
     listener = Listener(screen, options.signals)
