@@ -122,9 +122,14 @@ def insist():
     raise SystemExit("\n".join(lines))
 
 
+def reasons():
+    """Why nothing is built: packages that an isolated build happens to lack are none."""
+    return [each for each in missing() if each not in toolchain.missing_packages()]
+
+
 def write_record(folder, built):
     """Keep with the package what was built or was missing."""
-    kept = toolchain.record(mode(), built, [] if built else missing())
+    kept = toolchain.record(mode(), built, [] if built else reasons())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "_build.json").write_text(json.dumps(kept, indent=1) + "\n")
 
@@ -162,7 +167,7 @@ class BuildPython(build_py):
             place = ROOT if getattr(self, "editable_mode", False) else Path(self.build_lib)
             write_record(place / "pydistill", ())
         if falls_back():
-            tell(f"pydistill: no kernels, about half as fast; missing: {'; '.join(missing())}")
+            tell(f"pydistill: no kernels, about half as fast; missing: {'; '.join(reasons())}")
 
 
 class BuildExtension(build_ext):

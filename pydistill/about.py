@@ -15,7 +15,8 @@ from pydistill.machine import describe_cpu
 
 def installation() -> dict[str, Any]:
     """Versions, devices, and what the extension was built with or why it is absent."""
-    return {
+    extension = ops.status()
+    facts = {
         "pydistill": __version__,
         "torch": torch.__version__,
         "numpy": numpy.__version__,
@@ -25,14 +26,16 @@ def installation() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "idle threads": threads.idle(),
         "cuda devices": [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())],
-        "extension": dataclasses.asdict(ops.status()),
-        "to build it": {
+        "extension": dataclasses.asdict(extension),
+    }
+    if not extension.loaded:
+        facts["to build it"] = {
             "compiler": toolchain.compiler(),
             "ninja": toolchain.ninja(),
             "CUDA toolkit": str(toolchain.cuda_home() or "none"),
             "missing": toolchain.missing_for_cpu(),
-        },
-    }
+        }
+    return facts
 
 
 def distilled_set(found: DistilledData) -> dict[str, Any]:
