@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "Write a distilled set for other tools: a folder of PNG, or one exact parquet file.",
     "methods": "List the methods.",
     "info": "Tell versions, what the extension was built with or why it is absent; or what a set holds.",
+    "completion": "Print a script with which a shell completes commands, options and methods.",
 }
 """Each command and what it does: module ``pydistill.cli.NAME``, imported when the command is asked for."""
 
