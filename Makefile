@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 TORCH := 2.13.0
 DEMO := runs/demo
 STAMP := $(VENV)/.ready
+CXX_SOURCES = $(shell find csrc tests -name '*.cpp' -o -name '*.cu' -o -name '*.h')
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
@@ -40,7 +41,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.cu' '*.h')
+	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
 
 check: lint
 	$(BIN)/python csrc/compile_cuda.py
@@ -48,7 +49,7 @@ check: lint
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(git ls-files '*.cpp' '*.cu' '*.h')
+	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.kernels.summary

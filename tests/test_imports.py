@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import os
 import subprocess
 import sys
 
@@ -15,7 +16,9 @@ FUNCTIONS = ("distill", "evaluate", "relabel")
 
 
 def run(code):
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    here = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=here)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -13,6 +13,12 @@ from tests.conftest import ROOT
 
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 NOT_CODE = {"bibtex"}
+WARNINGS = [
+    "-W",
+    "error",
+    "-W",
+    "ignore:pydistill:RuntimeWarning",
+]  # that there is no extension is none here
 
 
 def blocks(language):
@@ -42,7 +48,7 @@ def test_every_block_is_of_a_kind_that_is_run():
 def test_python_blocks_run_in_order(desk):
     assert len(blocks("python")) >= 2
     for block in blocks("python"):
-        run([sys.executable, "-W", "error", "-c", block], desk)
+        run([sys.executable, *WARNINGS, "-c", block], desk)
     assert (desk / "runs/digits/report.html").exists()
     assert (desk / "runs/digits/preview.png").exists()
 

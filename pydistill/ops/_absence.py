@@ -92,7 +92,7 @@ def _source() -> str:
         return f"--editable {shlex.quote(str(checkout))}"
     path = Path(unquote(urlparse(str(origin.get("url", ""))).path))
     again = "--force-reinstall --no-deps"
-    if origin and path.exists():
+    if origin and path.suffix != ".whl" and path.exists():
         return f"{again} {shlex.quote(str(path))}"
     return f"{again} --no-binary pydistill pydistill"
 

@@ -84,6 +84,10 @@ def test_the_mend_installs_from_where_it_was_installed_from(installed, monkeypat
     assert "--no-binary pydistill" in _absence.not_built()
     source.mkdir()
     assert f"--force-reinstall --no-deps '{source}'`" in _absence.not_built()
+    wheel = installed / "pydistill-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    origin(monkeypatch, wheel.as_uri())
+    assert "--no-binary pydistill" in _absence.not_built()  # that wheel holds no kernels
 
 
 def test_in_a_checkout_the_mend_is_an_editable_install(tmp_path, monkeypatch):
