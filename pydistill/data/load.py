@@ -19,7 +19,7 @@ from pydistill.data.sources.hub import ALIASES
 from pydistill.data.sources.labels import some
 from pydistill.data.sources.pixels import check_pixels, fit
 from pydistill.data.sources.walk import is_hidden
-from pydistill.data.understood import from_two_values, oddities, overview
+from pydistill.data.understood import from_two_values, in_one_colour, oddities, overview
 from pydistill.errors import DataError
 
 DataSource: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any] | Dataset[Any]
@@ -104,7 +104,7 @@ def load_data(
         class_names=None if class_names is None else _distinct(class_names),
         cache=None if cache is None else Path(cache),
     )
-    raw = _check(from_two_values(_one_rule(_read(source, options))))
+    raw = _check(from_two_values(in_one_colour(_one_rule(_read(source, options)))))
     origins, drawn = dict(raw.origins), []
     if raw.test is None:
         kept, held = raw.task.hold_out(raw.train.targets, test, _TEST_SEED)

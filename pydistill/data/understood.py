@@ -100,6 +100,33 @@ def _dark(images: Tensor, std: Tensor) -> list[str]:
     return notes
 
 
+def in_one_colour(raw: Raw) -> Raw:
+    """``raw`` with grey splits as colour where others are colour, and a note that says so."""
+    splits = raw.splits()
+    channels = {split.images.shape[1] for split in splits.values() if len(split)}
+    grey = [name for name, split in splits.items() if len(split) and split.images.shape[1] == 1]
+    if channels != {1, 3}:
+        return raw
+    made = {
+        name: Split(split.images.expand(-1, 3, -1, -1).contiguous(), split.targets)
+        if name in grey
+        else split
+        for name, split in splits.items()
+    }
+    note = f"all images of {', '.join(grey)} are grey: read as colour, as the others are"
+    return _with(raw, made, note)
+
+
+def _with(raw: Raw, splits: Mapping[str, Split], note: str) -> Raw:
+    return replace(
+        raw,
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        notes=(*raw.notes, note),
+    )
+
+
 def from_two_values(raw: Raw) -> Raw:
     """``raw`` with integer pixels of 0 and 1 alone made black and white, and a note that says so."""
     splits = raw.splits()
@@ -112,10 +139,4 @@ def from_two_values(raw: Raw) -> Raw:
         return raw
     made = {name: Split(split.images * 255, split.targets) for name, split in splits.items()}
     note = "pixels are 0 and 1 alone: read as black and white (0 and 255)"
-    return replace(
-        raw,
-        train=made["train"],
-        validation=made.get("validation"),
-        test=made.get("test"),
-        notes=(*raw.notes, note),
-    )
+    return _with(raw, made, note)

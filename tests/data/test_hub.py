@@ -154,6 +154,17 @@ def test_two_columns_of_labels(made: Callable[..., datasets.Dataset]) -> None:
     assert any("labels are column 'fine_label'; ['coarse_label'] may be had" in note for note in data.notes)
 
 
+def test_transforms_that_were_set_are_not_applied_and_told(made: Callable[..., datasets.Dataset]) -> None:
+    table = made()
+    whole = load_data(table)
+    table.set_transform(
+        lambda rows: rows | {"img": [np.random.default_rng().random((4, 4))] * len(rows["img"])}
+    )
+    data = load_data(table)
+    assert data.fingerprint == whole.fingerprint
+    assert any("transforms set on the data set are not applied" in note for note in data.notes)
+
+
 def test_splits_that_are_not_used_are_told(made: Callable[..., datasets.Dataset]) -> None:
     data = load_data(datasets.DatasetDict(train=made(), extra=made(4, 100), Testing=made(6, 200)))
     assert any("splits that are not used: ['extra']" in note for note in data.notes)

@@ -218,6 +218,15 @@ def test_training_and_validation_alone(tmp_path: Path, fill: Fill) -> None:
     assert any("it serves as the test split" in note for note in data.notes)
 
 
+def test_grey_and_coloured_splits_are_coloured(tmp_path: Path, fill: Fill) -> None:
+    fill("train/x", "train/y", "test/x", "test/y")
+    for path in tmp_path.rglob("train/*/*.png"):
+        Image.open(path).convert("L").save(path)
+    data = load_data(tmp_path)
+    assert data.shape == (3, 4, 4)
+    assert any("all images of train are grey: read as colour" in note for note in data.notes)
+
+
 def test_names_of_classes_agree_in_either_form_of_unicode(tmp_path: Path, fill: Fill) -> None:
     fill("train/caf\u00e9", "train/th\u00e9", "test/cafe\u0301", "test/the\u0301")
     data = load_data(tmp_path)

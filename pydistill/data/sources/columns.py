@@ -18,9 +18,9 @@ from pydistill.errors import DataError
 from pydistill.extras import need
 
 _LABELS = ("label", "labels")
-_LABELS_IN_TURN = ("fine_label", "target", "targets", "class", "category")
+_LABELS_IN_TURN = ("fine_label", "target", "targets", "class", "cls", "category")
 """Columns of labels, by falling preference, where several are possible; the choice is told."""
-_IMAGES = ("image", "images", "img", "picture")
+_IMAGES = ("image", "images", "img", "picture", "jpg", "jpeg", "png", "webp")
 _ROWS = 1000
 
 
@@ -46,6 +46,11 @@ def convert(
     spare = sorted(set(whole) - set(chosen.values()))
     notes = [f"splits that are not used: {some(spare)}"] if spare else []
     sets = {split: _whole(whole[title], title, name) for split, title in chosen.items()}
+    formats = {split: getattr(table, "format", {}).get("type") for split, table in sets.items()}
+    if "custom" in formats.values():
+        notes.append(
+            "transforms set on the data set are not applied: its images are read as they are stored"
+        )
     image, target, why = _columns(name, sets["train"].features, options)
     notes += why
     labels, names = {}, {}
