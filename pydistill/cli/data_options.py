@@ -16,7 +16,7 @@ from pydistill.records import Kind, read_json
 from pydistill.run_folder import LOG
 from pydistill.shown import printable
 
-SOURCES = "digits; a folder (images, parquet, IDX, tables), an .npz or .csv file, or a name of the Hugging Face hub"
+SOURCES = "digits; a folder (images, parquet, IDX, tables), an .npz or .csv file, or a Hugging Face name"
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
