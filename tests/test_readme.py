@@ -13,12 +13,8 @@ from tests.conftest import ROOT
 
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 NOT_CODE = {"bibtex"}
-WARNINGS = [
-    "-W",
-    "error",
-    "-W",
-    "ignore:pydistill:RuntimeWarning",
-]  # that there is no extension is none here
+# an absent extension is no error here
+WARNINGS = ["-W", "error", "-W", "ignore:pydistill:RuntimeWarning"]
 
 
 def blocks(language):
@@ -27,12 +23,21 @@ def blocks(language):
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A folder to run in, shared by the blocks as a reader's would be."""
-    return tmp_path_factory.mktemp("reader")
+    """A folder to run in, shared by the blocks as a reader's would be.
+
+    Python that starts with it on its path finds no package of an extra: the README installs none.
+    """
+    folder = tmp_path_factory.mktemp("reader")
+    hidden = ("datasets", "pandas", "pyarrow", "scipy", "sklearn")
+    (folder / "sitecustomize.py").write_text(
+        f"import sys\nfor name in {hidden}:\n    sys.modules[name] = None\n"
+    )
+    return folder
 
 
 def run(command, where):
     environment = os.environ | {
+        "PYTHONPATH": f"{where}{os.pathsep}{ROOT}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PIP_DRY_RUN": "1",  # pip resolves and prepares, and leaves this environment alone
     }
