@@ -1,5 +1,6 @@
 """Data that many tests use: small, made from a seed, learnable."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,13 @@ from pydistill import ops
 from pydistill.data import RealData, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config):
+    """Run the kernels at the level of vector instructions that PYDISTILL_TEST_LEVEL names."""
+    wanted = os.environ.get("PYDISTILL_TEST_LEVEL")
+    if wanted and ops.status().loaded:
+        importlib.import_module("pydistill._C").use_cpu_level(wanted)
 
 
 def absent() -> set[str]:

@@ -31,14 +31,16 @@ struct Rows {
     }
 };
 
-// kDepth features of kSide rows, zeros beyond the last of either.
+// kDepth features of kSide rows, zeros beyond the last of either. An infinity becomes not a number, so that
+// all pairs of its row are: by its distance alone it would count as a row that is far away.
 template <class A>
 __device__ __forceinline__ void load_chunk(const A* from, int64_t row, int64_t rows, int64_t first,
                                            int64_t features, A* to) {
     for (int at = static_cast<int>(threadIdx.x); at < kSide * kDepth; at += kThreads) {
         const int r = at / kDepth, c = at % kDepth;
         const bool there = from && row + r < rows && first + c < features;
-        to[r * kLine + c] = there ? from[(row + r) * features + first + c] : A{};
+        const A value = there ? from[(row + r) * features + first + c] : A{};
+        to[r * kLine + c] = value + (value - value);
     }
 }
 

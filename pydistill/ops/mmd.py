@@ -33,7 +33,8 @@ def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] | Tensor, unbiased: bo
     kernels are loaded, holds matrices of all pairs and promises neither.
 
     Twice differentiable in ``x`` and ``y``; works under ``torch.func.grad`` and ``vmap``; under
-    ``torch.compile`` once differentiable. Not-a-numbers in a set make its result one.
+    ``torch.compile`` once differentiable. A set that is not finite throughout makes its result and the
+    whole gradient not a number.
 
     Args:
         x: Sets (B, N, D), float32, float64 or bfloat16, N and D at least 1. B may be 0.
