@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from PIL import Image
 
 from pydistill.data import DistilledData, Provenance, RealData, Standardise, Whiten
 from pydistill.tasks import Classification
+
+Fill = Callable[..., None]
 
 
 def make_distilled(soft: bool = False, zca: bool = False, seed: int = 0, factor: int = 1) -> DistilledData:
@@ -89,3 +93,61 @@ def all_pixels(data: RealData) -> torch.Tensor:
     """The images of every split, one a row, in an order that does not depend on the split."""
     rows = torch.cat([split.images.flatten(1) for split in (data.train, data.validation, data.test)])
     return torch.unique(rows, dim=0)
+
+
+@pytest.fixture
+def unlike(tmp_path: Path) -> Fill:
+    """Write ``each`` pictures into every folder; no two are alike."""
+    made = [0]
+
+    def make(*folders: str, each: int = 6, ending: str = ".png", root: Path = tmp_path) -> None:
+        for folder in folders:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            for at in range(each):
+                made[0] += 1
+                pixels = np.random.default_rng(made[0]).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / folder / f"{at}{ending}", format="PNG")
+
+    return make
+
+
+def counts(data: RealData) -> tuple[int, int]:
+    """Training with validation images, and test images."""
+    return len(data.train) + len(data.validation), len(data.test)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network, and nothing left in the user's own cache."""
+    import datasets
+    import huggingface_hub
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def made(picture: Callable[..., Image.Image]) -> Callable[..., Any]:
+    """A data set of pictures and labels, whose columns and class names can be chosen."""
+    import datasets
+
+    def make(
+        count: int = 20,
+        first: int = 0,
+        image: str = "img",
+        target: str = "label",
+        named: bool = True,
+        **more: Any,
+    ) -> Any:
+        columns = {
+            image: [picture(first + at) for at in range(count)],
+            target: [at % 2 for at in range(count)],
+        }
+        label = datasets.ClassLabel(names=["cat", "dog"]) if named else datasets.Value("int64")
+        features = {image: datasets.Image(), target: label}
+        for name, (values, kind) in more.items():
+            columns[name], features[name] = values, kind
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+    return make

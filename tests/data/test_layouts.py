@@ -1,38 +1,14 @@
 """Folders of images as people have them: each is read as its owner means it, or refused with what to do."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from pydistill.data import RealData, load_data
+from pydistill.data import load_data
 from pydistill.errors import DataError
-
-Fill = Callable[..., None]
-
-
-@pytest.fixture
-def fill(tmp_path: Path) -> Fill:
-    """Write ``each`` pictures into every folder; no two are alike."""
-    made = [0]
-
-    def make(*folders: str, each: int = 6, ending: str = ".png", root: Path = tmp_path) -> None:
-        for folder in folders:
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            for at in range(each):
-                made[0] += 1
-                pixels = np.random.default_rng(made[0]).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / folder / f"{at}{ending}", format="PNG")
-
-    return make
-
-
-def counts(data: RealData) -> tuple[int, int]:
-    """Training with validation images, and test images."""
-    return len(data.train) + len(data.validation), len(data.test)
+from tests.data.conftest import Fill, counts
 
 
 @pytest.mark.parametrize(
@@ -61,11 +37,11 @@ def counts(data: RealData) -> tuple[int, int]:
 )
 @pytest.mark.parametrize("stray", [(), ("extra",), ("docs/more",), ("__MACOSX/train/x",), (".git",)])
 def test_folders_of_splits_by_any_of_their_names(
-    tmp_path: Path, fill: Fill, train: str, test: str, stray: tuple[str, ...]
+    tmp_path: Path, unlike: Fill, train: str, test: str, stray: tuple[str, ...]
 ) -> None:
-    fill(f"{train}/x", f"{train}/y")
-    fill(f"{test}/x", f"{test}/y", each=3)
-    fill(*stray, each=2)
+    unlike(f"{train}/x", f"{train}/y")
+    unlike(f"{test}/x", f"{test}/y", each=3)
+    unlike(*stray, each=2)
     data = load_data(tmp_path)
     assert data.task.class_names == ("x", "y")
     assert counts(data) == (12, 6)
@@ -73,24 +49,24 @@ def test_folders_of_splits_by_any_of_their_names(
 
 
 @pytest.mark.parametrize("pair", [("val", "valid"), ("val", "Validation"), ("validation", "dev")])
-def test_two_names_for_one_split_are_named(tmp_path: Path, fill: Fill, pair: tuple[str, str]) -> None:
-    fill("train/x", "train/y", *(f"{name}/{k}" for name in pair for k in "xy"))
+def test_two_names_for_one_split_are_named(tmp_path: Path, unlike: Fill, pair: tuple[str, str]) -> None:
+    unlike("train/x", "train/y", *(f"{name}/{k}" for name in pair for k in "xy"))
     with pytest.raises(
         DataError, match=rf"'{max(pair)}'|'{min(pair)}' and .* both stand for the validation"
     ):
         load_data(tmp_path)
 
 
-def test_eval_is_validation_beside_test(tmp_path: Path, fill: Fill) -> None:
-    fill("train/x", "train/y", "eval/x", "eval/y", "test/x", "test/y")
-    fill("eval/x", each=1)
+def test_eval_is_validation_beside_test(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train/x", "train/y", "eval/x", "eval/y", "test/x", "test/y")
+    unlike("eval/x", each=1)
     data = load_data(tmp_path)
     assert (len(data.train), len(data.validation), len(data.test)) == (12, 12, 12)
 
 
 @pytest.mark.parametrize("wrapper", ["data", "archive", "some name/data", "EuroSAT/2750"])
-def test_a_wrapping_folder_is_no_class(tmp_path: Path, fill: Fill, wrapper: str) -> None:
-    fill(f"{wrapper}/x", f"{wrapper}/y")
+def test_a_wrapping_folder_is_no_class(tmp_path: Path, unlike: Fill, wrapper: str) -> None:
+    unlike(f"{wrapper}/x", f"{wrapper}/y")
     (tmp_path / "readme.txt").write_text("about")
     data = load_data(tmp_path)
     assert data.task.class_names == ("x", "y")
@@ -98,8 +74,8 @@ def test_a_wrapping_folder_is_no_class(tmp_path: Path, fill: Fill, wrapper: str)
     assert data.name == tmp_path.name
 
 
-def test_hidden_files_and_folders_are_counted_and_left_out(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y", "x/.cache", "x/__MACOSX", ".ipynb_checkpoints")
+def test_hidden_files_and_folders_are_counted_and_left_out(tmp_path: Path, unlike: Fill) -> None:
+    unlike("x", "y", "x/.cache", "x/__MACOSX", ".ipynb_checkpoints")
     for name in ("._0.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
         (tmp_path / "x" / name).write_bytes(b"no picture")
     data = load_data(tmp_path)
@@ -108,10 +84,10 @@ def test_hidden_files_and_folders_are_counted_and_left_out(tmp_path: Path, fill:
     assert any("7 hidden files or folders are left out" in note for note in data.notes)
 
 
-def test_pictures_that_lie_beside_the_classes_are_counted(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y")
-    fill(".", each=2)
-    fill("notes", each=0)
+def test_pictures_that_lie_beside_the_classes_are_counted(tmp_path: Path, unlike: Fill) -> None:
+    unlike("x", "y")
+    unlike(".", each=2)
+    unlike("notes", each=0)
     (tmp_path / "notes" / "a.txt").write_text("text")
     (tmp_path / "x" / "a.HEIC").write_bytes(b"")
     data = load_data(tmp_path)
@@ -123,13 +99,13 @@ def test_pictures_that_lie_beside_the_classes_are_counted(tmp_path: Path, fill: 
 
 
 @pytest.mark.parametrize("ending", [".PNG", ".jfif", ".JPE", ".webp", ".tga"])
-def test_endings_of_pictures(tmp_path: Path, fill: Fill, ending: str) -> None:
-    fill("x", "y", ending=ending)
+def test_endings_of_pictures(tmp_path: Path, unlike: Fill, ending: str) -> None:
+    unlike("x", "y", ending=ending)
     assert sum(counts(load_data(tmp_path))) == 12
 
 
-def test_avif(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y")
+def test_avif(tmp_path: Path, unlike: Fill) -> None:
+    unlike("x", "y")
     Image.new("RGB", (4, 4)).save(tmp_path / "x" / "more.avif")
     assert sum(counts(load_data(tmp_path))) == 13
 
@@ -153,52 +129,52 @@ def test_avif(tmp_path: Path, fill: Fill) -> None:
     ],
 )
 def test_what_cannot_be_told_is_refused(
-    tmp_path: Path, fill: Fill, folders: tuple[str, ...], message: str
+    tmp_path: Path, unlike: Fill, folders: tuple[str, ...], message: str
 ) -> None:
-    fill(*folders)
+    unlike(*folders)
     with pytest.raises(DataError, match=message):
         load_data(tmp_path)
 
 
-def test_a_class_may_be_named_like_a_split(tmp_path: Path, fill: Fill) -> None:
-    fill("aeroplane", "bus", "train")
+def test_a_class_may_be_named_like_a_split(tmp_path: Path, unlike: Fill) -> None:
+    unlike("aeroplane", "bus", "train")
     data = load_data(tmp_path)
     assert data.task.class_names == ("aeroplane", "bus", "train")
     assert any("'train' is a class" in note for note in data.notes)
 
 
-def test_classes_beside_a_folder_of_test_images(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y", "test/x", "test/y")
+def test_classes_beside_a_folder_of_test_images(tmp_path: Path, unlike: Fill) -> None:
+    unlike("x", "y", "test/x", "test/y")
     data = load_data(tmp_path)
     assert data.task.class_names == ("x", "y")
     assert counts(data) == (12, 12)
 
 
 @pytest.mark.parametrize("test", ["test", "test/images", "Test/unlabelled"])
-def test_test_images_without_labels_are_left_out(tmp_path: Path, fill: Fill, test: str) -> None:
-    fill("train/x", "train/y", test)
+def test_test_images_without_labels_are_left_out(tmp_path: Path, unlike: Fill, test: str) -> None:
+    unlike("train/x", "train/y", test)
     data = load_data(tmp_path)
     assert sum(counts(data)) == 12
     assert any("has no labels: it is left out" in note for note in data.notes)
 
 
-def test_an_empty_test_folder_is_left_out(tmp_path: Path, fill: Fill) -> None:
-    fill("train/x", "train/y")
-    fill("test/x", each=0)
+def test_an_empty_test_folder_is_left_out(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train/x", "train/y")
+    unlike("test/x", each=0)
     data = load_data(tmp_path)
     assert sum(counts(data)) == 12
     assert any("test split holds no images" in note for note in data.notes)
 
 
-def test_of_two_folders_for_a_split_the_empty_one_does_not_count(tmp_path: Path, fill: Fill) -> None:
-    fill("train/x", "train/y", "validation/x", "validation/y")
-    fill("val", each=0)
+def test_of_two_folders_for_a_split_the_empty_one_does_not_count(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train/x", "train/y", "validation/x", "validation/y")
+    unlike("val", each=0)
     assert counts(load_data(tmp_path)) == (12, 12)
 
 
-def test_imagenet_as_unzipped(tmp_path: Path, fill: Fill) -> None:
+def test_imagenet_as_unzipped(tmp_path: Path, unlike: Fill) -> None:
     base = "ILSVRC/Data/CLS-LOC"
-    fill(f"{base}/train/n01", f"{base}/train/n02", f"{base}/val", f"{base}/test", ending=".JPEG")
+    unlike(f"{base}/train/n01", f"{base}/train/n02", f"{base}/val", f"{base}/test", ending=".JPEG")
     with pytest.raises(
         DataError, match=r"images of the validation split .*no folders of classes.*metadata\.csv"
     ):
@@ -210,16 +186,16 @@ def test_imagenet_as_unzipped(tmp_path: Path, fill: Fill) -> None:
     assert data.test.targets.tolist() == [0, 1] * 3
 
 
-def test_training_and_validation_alone(tmp_path: Path, fill: Fill) -> None:
-    fill("train/x", "train/y", each=9)
-    fill("val/x", "val/y", each=3)
+def test_training_and_validation_alone(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train/x", "train/y", each=9)
+    unlike("val/x", "val/y", each=3)
     data = load_data(tmp_path)
     assert (len(data.train), len(data.validation), len(data.test)) == (16, 2, 6)
     assert any("it serves as the test split" in note for note in data.notes)
 
 
-def test_grey_and_coloured_splits_are_coloured(tmp_path: Path, fill: Fill) -> None:
-    fill("train/x", "train/y", "test/x", "test/y")
+def test_grey_and_coloured_splits_are_coloured(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train/x", "train/y", "test/x", "test/y")
     for path in tmp_path.rglob("train/*/*.png"):
         Image.open(path).convert("L").save(path)
     data = load_data(tmp_path)
@@ -227,31 +203,31 @@ def test_grey_and_coloured_splits_are_coloured(tmp_path: Path, fill: Fill) -> No
     assert any("all images of train are grey: read as colour" in note for note in data.notes)
 
 
-def test_names_of_classes_agree_in_either_form_of_unicode(tmp_path: Path, fill: Fill) -> None:
-    fill("train/caf\u00e9", "train/th\u00e9", "test/cafe\u0301", "test/the\u0301")
+def test_names_of_classes_agree_in_either_form_of_unicode(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train/caf\u00e9", "train/th\u00e9", "test/cafe\u0301", "test/the\u0301")
     data = load_data(tmp_path)
     assert data.task.class_names == ("caf\u00e9", "th\u00e9")
     assert counts(data) == (12, 12)
 
 
-def test_a_test_folder_that_links_to_train_is_refused(tmp_path: Path, fill: Fill) -> None:
-    fill("train/x", "train/y")
+def test_a_test_folder_that_links_to_train_is_refused(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train/x", "train/y")
     (tmp_path / "test").symlink_to(tmp_path / "train")
     with pytest.raises(DataError, match="is the train split's own folder"):
         load_data(tmp_path)
 
 
-def test_test_classes_that_link_to_train_are_told(tmp_path: Path, fill: Fill) -> None:
-    fill("train/x", "train/y", each=8)
+def test_test_classes_that_link_to_train_are_told(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train/x", "train/y", each=8)
     (tmp_path / "test").mkdir()
     for name in "xy":
         (tmp_path / "test" / name).symlink_to(tmp_path / "train" / name)
     assert any("are training images too" in note for note in load_data(tmp_path).notes)
 
 
-def test_links_out_of_the_folder_and_in_circles_are_refused(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y", root=tmp_path / "set")
-    fill("other", root=tmp_path)
+def test_links_out_of_the_folder_and_in_circles_are_refused(tmp_path: Path, unlike: Fill) -> None:
+    unlike("x", "y", root=tmp_path / "set")
+    unlike("other", root=tmp_path)
     link = tmp_path / "set" / "z"
     link.symlink_to(tmp_path / "other")
     with pytest.raises(DataError, match="leads out of"):
@@ -262,16 +238,16 @@ def test_links_out_of_the_folder_and_in_circles_are_refused(tmp_path: Path, fill
         load_data(tmp_path / "set")
 
 
-def test_what_is_no_file_is_not_opened(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y")
+def test_what_is_no_file_is_not_opened(tmp_path: Path, unlike: Fill) -> None:
+    unlike("x", "y")
     os.mkfifo(tmp_path / "x" / "pipe.png")
     assert sum(counts(load_data(tmp_path))) == 12
 
 
-def test_a_class_of_one_or_two_images_is_told(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y", each=9)
-    fill("one", each=1)
-    fill("two", each=2)
+def test_a_class_of_one_or_two_images_is_told(tmp_path: Path, unlike: Fill) -> None:
+    unlike("x", "y", each=9)
+    unlike("one", each=1)
+    unlike("two", each=2)
     notes = load_data(tmp_path).notes
     assert any(
         "2 of 4 classes have no validation image" in note and "['one', 'two']" in note for note in notes
@@ -279,136 +255,8 @@ def test_a_class_of_one_or_two_images_is_told(tmp_path: Path, fill: Fill) -> Non
     assert any("1 of 4 classes have no test image" in note and "['one']" in note for note in notes)
 
 
-def test_tables_beside_class_folders_leave_these_as_they_are(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y")
+def test_tables_beside_class_folders_leave_these_as_they_are(tmp_path: Path, unlike: Fill) -> None:
+    unlike("x", "y")
     (tmp_path / "train.csv").write_text("file,label\nx/0.png,1\n")
     data = load_data(tmp_path)
     assert data.task.class_names == ("x", "y")
-
-
-# ---- tables beside images ----
-
-
-def test_tiny_imagenet_as_unzipped(tmp_path: Path, fill: Fill) -> None:
-    fill("train/n01443537/images", "train/n01629819/images", ending=".JPEG")
-    fill("val/images", "test/images", each=4, ending=".JPEG")
-    (tmp_path / "wnids.txt").write_text("n01629819\nn01443537\n")
-    (tmp_path / "words.txt").write_text("n01443537\tgoldfish, Carassius auratus\n")
-    for name in ("n01443537", "n01629819"):
-        (tmp_path / "train" / name / f"{name}_boxes.txt").write_text("0.JPEG\t0\t10\t63\t58\n")
-    names = ("n01629819", "n01443537", "n01443537", "n01629819")
-    rows = [f"{at}.JPEG\t{name}\t0\t32\t44\t62" for at, name in enumerate(names)]
-    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(rows) + "\n")
-    data = load_data(tmp_path)
-    assert data.task.class_names == ("n01443537", "n01629819")
-    assert (len(data.train), len(data.validation), len(data.test)) == (10, 2, 4)
-    assert data.test.targets.tolist() == [1, 0, 0, 1]
-    notes = " ".join(data.notes)
-    assert "has no labels: it is left out" in notes
-    assert "it serves as the test split" in notes
-
-
-def test_traffic_signs_with_a_table_of_the_test_images(tmp_path: Path, fill: Fill) -> None:
-    fill("Train/0", "Train/1", "Train/10", "Test", "Meta")
-    (tmp_path / "Test.csv").write_text(
-        "Width,Height,ClassId,Path\n" + "".join(f"4,4,{at % 2 * 10},Test/{at}.png\n" for at in range(6))
-    )
-    (tmp_path / "Train.csv").write_text("Width,Height,ClassId,Path\n4,4,0,Train/0/0.png\n")
-    (tmp_path / "Meta.csv").write_text("Path,ClassId,ShapeId\nMeta/0.png,0,1\n")
-    data = load_data(tmp_path)
-    assert data.task.class_names == ("0", "1", "10")
-    assert counts(data) == (18, 6)
-    assert data.test.targets.tolist() == [0, 2] * 3
-    assert any("beside the splits are left out: ['Meta']" in note for note in data.notes)
-
-
-@pytest.mark.parametrize(
-    ("images", "table", "text"),
-    [
-        ("train", "train/metadata.csv", "file_name,label\n{}.png,{}\n"),
-        ("images", "metadata.csv", "file_name,label\nimages/{}.png,{}\n"),
-        ("images", "metadata.csv", "file_name,label\n{}.png,{}\n"),
-        (".", "labels.csv", "id,breed\n{},{}\n"),
-        (".", "labels.tsv", "filename\tclass\n{}.png\t{}\n"),
-        ("train", "trainLabels.csv", "id,label\n{},{}\n"),
-        ("images", "list.txt", "{}.png {}\n"),
-        ("images", "metadata.jsonl", '{{"file_name": "{}.png", "label": "{}"}}\n'),
-        ("My Images", "my labels.csv", "Image Name;Label\n{}.png;{}\n"),
-        ("data/pics", "data/index.csv", "Unnamed,image_path,species,age\n7,pics/{}.png,{},3\n"),
-    ],
-)
-def test_flat_images_with_a_table_of_labels(
-    tmp_path: Path, fill: Fill, images: str, table: str, text: str
-) -> None:
-    fill(images, each=12)
-    head, *row = text.splitlines(keepends=True)
-    line = row[0] if row else head
-    names = ("cat", "dog")
-    content = (head if row else "") + "".join(line.format(at, names[at % 2]) for at in range(12))
-    (tmp_path / table).write_text(content)
-    data = load_data(tmp_path)
-    assert data.task.class_names == names
-    assert sum(counts(data)) == 12
-    assert any("labels column" in note for note in data.notes)
-
-
-def test_a_table_with_splits(tmp_path: Path, fill: Fill) -> None:
-    fill("images", each=12)
-    parts = ["train"] * 8 + ["test"] * 4
-    rows = [f"{at}.png,{'ab'[at % 2]},{part}\n" for at, part in enumerate(parts)]
-    (tmp_path / "metadata.csv").write_text("file_name,label,split\n" + "".join(rows))
-    data = load_data(tmp_path)
-    assert counts(data) == (8, 4)
-    assert data.test.targets.tolist() == [0, 1, 0, 1]
-
-
-def test_a_table_whose_files_are_missing_is_refused(tmp_path: Path, fill: Fill) -> None:
-    fill("images", each=4)
-    (tmp_path / "labels.csv").write_text("file,label\n0.png,a\n1.png,b\n9.png,a\n")
-    with pytest.raises(DataError, match=r"1 of 3 files are missing, the first '9\.png'"):
-        load_data(tmp_path)
-    (tmp_path / "labels.csv").write_text("file,label\n0.png,a\n1.png,b\n2.png,b\n3.png,\n")
-    with pytest.raises(DataError, match="row 3 has no label"):
-        load_data(tmp_path)
-    (tmp_path / "labels.csv").write_text("file,colour,shape\n0.png,a,b\n1.png,b,b\n")
-    with pytest.raises(DataError, match=r"give target_column.*'colour', 'shape'"):
-        load_data(tmp_path)
-
-
-def test_one_heap_of_images_with_a_table_a_split(tmp_path: Path, fill: Fill) -> None:
-    fill("images", each=18)
-    for name, rows in (("train", range(10)), ("valid", range(10, 14)), ("test", range(14, 18))):
-        text = "".join(f"{at},{'ab'[at % 2]}\n" for at in rows)
-        (tmp_path / f"{name}.csv").write_text("id,label\n" + text)
-    data = load_data(tmp_path)
-    assert (len(data.train), len(data.validation), len(data.test)) == (10, 4, 4)
-
-
-def test_test_images_whose_table_has_no_labels_are_left_out(tmp_path: Path, fill: Fill) -> None:
-    fill("train", "test", each=10)
-    (tmp_path / "train.csv").write_text(
-        "id,label\n" + "".join(f"{at},{'ab'[at % 2]}\n" for at in range(10))
-    )
-    (tmp_path / "test.csv").write_text("id\n" + "".join(f"{at}\n" for at in range(10)))
-    data = load_data(tmp_path)
-    assert sum(counts(data)) == 10
-    assert any("the test split of the source has no labels" in note for note in data.notes)
-
-
-def test_tables_beside_class_folders_are_told(tmp_path: Path, fill: Fill) -> None:
-    fill("x", "y")
-    (tmp_path / "sizes.csv").write_text("a,b\n1,2\n")
-    assert any("tables that are not read: 'sizes.csv'" in note for note in load_data(tmp_path).notes)
-
-
-def test_folders_around_sets_of_other_kinds(tmp_path: Path) -> None:
-    arrays = {"images": np.arange(20 * 16, dtype=np.uint8).reshape(20, 4, 4), "labels": np.arange(20) % 2}
-    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
-    np.savez(tmp_path / "MNIST" / "raw" / "set.npz", **arrays)
-    data = load_data(tmp_path / "MNIST")
-    assert data.name == "MNIST"
-    assert not data.mirror
-    assert any("read from 'raw/set.npz' in it" in note for note in data.notes)
-    np.savez(tmp_path / "MNIST" / "raw" / "other.npz", **arrays)
-    with pytest.raises(DataError, match=r"raw holds several data sets, \['other\.npz', 'set\.npz'\]: give"):
-        load_data(tmp_path / "MNIST")
