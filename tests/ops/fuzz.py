@@ -14,8 +14,8 @@ UNITS = {"huge": 1e6, "tiny": 1e-6}
 class Draw:
     """Draws by one seed: of sizes, choices and tensors with awkward values and strides."""
 
-    def __init__(self, name, seed):
-        self.rng = generator(seed, "fuzz", name)
+    def __init__(self, name, seed, device="cpu"):
+        self.rng, self.device = generator(seed, "fuzz", name), device
 
     def number(self, low, high):
         """A float between the two."""
@@ -39,7 +39,7 @@ class Draw:
         if kind == "not finite":
             few = places < 2 / max(made.numel(), 8)
             made[few] = self.pick((float("nan"), float("inf"), -float("inf")))
-        return self.strided(made.to(dtype))
+        return self.strided(made.to(self.device, dtype))
 
     def strided(self, tensor):
         """The same numbers, somewhere else in memory."""
@@ -80,14 +80,14 @@ def check(draw, function, tensors, loose=1.0, least=()):
     def ups(out):
         if out.shape not in weights:
             weights[out.shape] = torch.randn(out.shape, generator=draw.rng, dtype=torch.float64)
-        return weights[out.shape].to(dtype).to(out.dtype)
+        return weights[out.shape].to(dtype).to(out)
 
     found = results(function, tensors, ups)
     with ops.reference_only():
-        expected = results(function, [tensor.double() for tensor in tensors], ups)
+        expected = results(function, [tensor.cpu().double() for tensor in tensors], ups)
     least = least or (torch.finfo(torch.float32).tiny,) * len(found)
     for at, (one, other, small) in enumerate(zip(found, expected, least, strict=True)):
-        finite = other.isfinite()
+        one, finite = one.cpu(), other.isfinite()
         assert torch.equal(one.isfinite(), finite), f"result {at}: {one} where {other} is expected"
         if not finite.any():
             continue

@@ -11,10 +11,16 @@ from tests.ops.fuzz import KINDS, UNITS, Draw, check
 SEEDS = range(24)
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("seed", SEEDS)
-def test_gradient_distance(seed):
-    draw = Draw("gradient_distance", seed)
+def everywhere(test):
+    """Every seed on the CPU's kernels, and on a GPU's where there is one."""
+    gpu = pytest.param("cuda", marks=pytest.mark.cuda)
+    test = pytest.mark.parametrize("device", ["cpu", gpu])(test)
+    return pytest.mark.compiled(pytest.mark.parametrize("seed", SEEDS)(test))
+
+
+@everywhere
+def test_gradient_distance(seed, device):
+    draw = Draw("gradient_distance", seed, device)
     dtype, kind, values = (
         draw.pick(of) for of in ((torch.float32, torch.float64), ("cosine", "l2", "l1"), KINDS)
     )
@@ -28,10 +34,9 @@ def test_gradient_distance(seed):
     check(draw, lambda x, y: gradient_distance(x, y, cut, kind), [x, y], least=least)
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("seed", SEEDS)
-def test_gram(seed):
-    draw = Draw("gram", seed)
+@everywhere
+def test_gram(seed, device):
+    draw = Draw("gram", seed, device)
     dtype = draw.pick((torch.float32, torch.float64))
     kernel = draw.pick(("linear", "polynomial", "rbf", "laplacian", "inverse_multiquadric", "nngp", "ntk"))
     features = draw.size(2 if kernel in ("nngp", "ntk") else 1)
@@ -51,10 +56,9 @@ def test_gram(seed):
     check(draw, lambda x, y: gram(x, y, kernel, **options), [x, y])
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("seed", SEEDS)
-def test_mmd(seed):
-    draw = Draw("mmd", seed)
+@everywhere
+def test_mmd(seed, device):
+    draw = Draw("mmd", seed, device)
     dtype = draw.pick((torch.float32, torch.float64, torch.bfloat16))
     batch, features, unbiased = draw.pick((0, 1, 3)), draw.size(), draw.pick((True, False))
     kind = draw.pick(KINDS)
@@ -63,10 +67,9 @@ def test_mmd(seed):
     check(draw, lambda x, y: mmd(x, y, [unit, 2 * unit], unbiased), [x, y], loose=4)
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("seed", SEEDS)
-def test_norm_relu_pool(seed):
-    draw = Draw("norm_relu_pool", seed)
+@everywhere
+def test_norm_relu_pool(seed, device):
+    draw = Draw("norm_relu_pool", seed, device)
     dtype = draw.pick((torch.float32, torch.float64, torch.bfloat16))
     groups, channels = draw.pick((1, 2)), draw.size()
     shape = (groups * draw.pick((0, 1, 2)), channels, draw.size(2), draw.size(3))
@@ -97,10 +100,9 @@ def effects(draw, count, size):
     return torch.tensor(rows)
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("seed", SEEDS)
-def test_siamese_augment(seed):
-    draw = Draw("siamese_augment", seed)
+@everywhere
+def test_siamese_augment(seed, device):
+    draw = Draw("siamese_augment", seed, device)
     dtype = draw.pick((torch.float32, torch.float64, torch.bfloat16))
     kind, size = draw.pick(KINDS), tuple(draw.size() for _ in "hw")
     if kind == "not finite":
