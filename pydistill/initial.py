@@ -3,17 +3,12 @@
 import dataclasses
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from pydistill.data.formation import Packed, check_factor, pack
 from pydistill.problem import Problem
 from pydistill.tasks import Draw
 
 INITS = ("real", "noise")
-
-_SURE = 0.9
-"""Probability of its own class that a learned label starts from."""
 
 
 def initial(problem: Problem, factor: int, init: str, draw: Draw | None = None) -> Packed:
@@ -37,9 +32,3 @@ def initial(problem: Problem, factor: int, init: str, draw: Draw | None = None) 
         return first
     noise = torch.randn(first.images.shape, generator=problem.generator("initial noise"))
     return dataclasses.replace(first, images=noise.to(problem.device, memory_format=torch.channels_last))
-
-
-def confident(targets: Tensor, classes: int) -> Tensor:
-    """Logits (M, K) that learned labels of classes (M,) start from: nearly sure of their own class."""
-    hard = F.one_hot(targets, classes).float()
-    return (hard * _SURE + (1 - hard) * (1 - _SURE) / (classes - 1)).log()

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill import nets, optim, seeds
@@ -24,7 +23,7 @@ from pydistill.errors import DivergenceError, FileFormatError
 from pydistill.experts import Experts, ExpertTraining, load_experts
 from pydistill.experts.run import keep_experts
 from pydistill.experts.trajectory import Kept
-from pydistill.initial import INITS, confident, initial
+from pydistill.initial import INITS, initial
 from pydistill.inner import Course
 from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.optim import Tensors
@@ -117,14 +116,15 @@ class TrajectoryMatching(Method):
         first = initial(problem, self.factor, self.init, self._first(problem, experts))
         images = first.images
         learned = {"images": images}
-        labels = confident(first.targets, problem.task.outputs)
+        labels = problem.task.sure(first.targets)
         if self.labels == "expert":
-            labels = self._taught(self._said(problem, experts, images), labels)
+            said = self._said(problem, experts, images)
+            labels = said if self._teaches(problem, said, first.targets) else labels
         if self.learn_labels:
             learned["labels"] = labels
         if self.learn_rate:
             learned["rate"] = torch.tensor(math.log(self.inner_rate), device=images.device)
-        targets = first.targets if self.labels == "class" else F.softmax(labels, 1)
+        targets = first.targets if self.labels == "class" else problem.task.probabilities(labels)
         state |= {
             "learned": learned,
             "targets": targets,
@@ -149,14 +149,14 @@ class TrajectoryMatching(Method):
                 state["optimiser"],
                 {name: share * rates[name]},
             )
-        rate = self._decoded(state, state["learned"])["rate"]
+        rate = self._decoded(problem, state, state["learned"])["rate"]
         return {"loss": distance.detach(), "inner loss": inner, "rate": rate}
 
     def result(self, problem: Problem, state: State) -> Synthetic:
         targets = state["targets"]
         if self.learn_labels:
-            targets = F.softmax(state["learned"]["labels"], 1)
-        rate = float(self._decoded(state, state["learned"])["rate"])
+            targets = problem.task.probabilities(state["learned"]["labels"])
+        rate = float(self._decoded(problem, state, state["learned"])["rate"])
         return Synthetic(
             state["learned"]["images"],
             targets,
@@ -194,7 +194,7 @@ class TrajectoryMatching(Method):
         buffers = {name: start[name] for name, _ in network.named_buffers()}
         done = course.train(
             course.start({name: start[name] for name in names}, buffers),
-            self._decoded(state, leaves),
+            self._decoded(problem, state, leaves),
             steps=self.inner_steps,
             keep_every=self.keep_every,
         )
@@ -220,9 +220,10 @@ class TrajectoryMatching(Method):
             last = low + round(grown * (last - low))
         return expert, int(torch.randint(self.first_start, last + 1, (), generator=generator))
 
-    def _decoded(self, state: State, leaves: Mapping[str, Tensor]) -> Tensors:
+    def _decoded(self, problem: Problem, state: State, leaves: Mapping[str, Tensor]) -> Tensors:
         """What a training sees, from what is kept: views, targets, rate."""
-        targets = F.softmax(leaves["labels"], 1) if "labels" in leaves else state["targets"]
+        labels = leaves.get("labels")
+        targets = state["targets"] if labels is None else problem.task.probabilities(labels)
         images = leaves["images"]
         fixed = torch.tensor(self.inner_rate, device=images.device)
         return {
@@ -312,18 +313,18 @@ class TrajectoryMatching(Method):
                 total[part] += said.mean(1) / len(experts)
         return total
 
-    def _taught(self, said: Tensor, sure: Tensor) -> Tensor:
-        """The logits that experts gave, or the classes' where the experts know too little to teach."""
-        share = float(F.softmax(said, 1).gather(1, sure.argmax(1, keepdim=True)).mean())
+    def _teaches(self, problem: Problem, said: Tensor, targets: Tensor) -> bool:
+        """Whether experts know enough for the logits that they gave to be labels."""
+        share = float(problem.task.confidence(said, targets).mean())
         if share >= _TEACHES:
-            return said
+            return True
         warnings.warn(
             f"{self.name}: the experts give the first images' classes a probability of {share:.0%} on "
             f"average, less than {_TEACHES:.0%}: labels start from the classes instead; "
             "train the experts longer",
             stacklevel=2,
         )
-        return sure
+        return False
 
     @torch.no_grad()
     def _first(self, problem: Problem, experts: Experts) -> Draw | None:
@@ -336,7 +337,7 @@ class TrajectoryMatching(Method):
         wide = problem.groups.draw(_CANDIDATES * each, generator, strict=False)
         network, wrong = self._at_end(problem, experts, 0), []
         for part in problem.chunks(len(wide.indices)):
-            said = network(problem.images(wide.indices[part])).argmax(1)
+            said = problem.task.hard(network(problem.images(wide.indices[part])))
             wrong.append((said != problem.targets(wide.indices[part])).cpu())
         # right ones first, in the order drawn; wrong ones only where there are too few
         order = torch.argsort(2 * wide.groups + torch.cat(wrong).long(), stable=True)

@@ -204,8 +204,8 @@ class TeacherRegression(KernelRidgeMatching):
             blocks = teacher(images[part], "blocks")  # one pass for both
             rows.append(Features.scaled([joined(blocks, layers)]))
             outputs.append(teacher.classify(blocks[-1].flatten(1)))
-        said = torch.softmax(torch.cat(outputs) / self.temperature, 1)
-        return torch.cat(rows), said - 1 / problem.task.outputs
+        said = problem.task.probabilities(torch.cat(outputs), self.temperature)
+        return torch.cat(rows), problem.task.values(said)
 
     def recipe(self, state: State) -> Recipe:
         loss = "squared" if self.learn_labels else "task"

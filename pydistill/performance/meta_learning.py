@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill import nets, optim, seeds
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import Recipe, StoredTraining
-from pydistill.initial import INITS, confident, initial
+from pydistill.initial import INITS, initial
 from pydistill.inner import Course
 from pydistill.method import Family, Method, State, Synthetic, option, register
 from pydistill.optim import Tensors
@@ -87,7 +86,7 @@ class MetaLearning(Method):
         images = first.images
         learned = {"images": images}
         if self.learn_labels:
-            learned["labels"] = confident(first.targets, problem.task.outputs)
+            learned["labels"] = problem.task.sure(first.targets)
         if self.learn_rates != "none":
             count = [self.inner_steps] if self.learn_rates == "steps" else []
             learned["rate"] = torch.full(count, math.log(self.inner_rate), device=images.device)
@@ -125,10 +124,10 @@ class MetaLearning(Method):
         return losses
 
     def result(self, problem: Problem, state: State) -> Synthetic:
-        learned = self._decoded(state, state["learned"])
+        learned = self._decoded(problem, state, state["learned"])
         targets = state["targets"]
         if self.learn_labels:
-            targets = F.softmax(state["learned"]["labels"], 1)
+            targets = problem.task.probabilities(state["learned"]["labels"])
         rates = learned["rate"].reshape(-1).tolist()
         training = StoredTraining(
             architecture=self.network,
@@ -185,7 +184,7 @@ class MetaLearning(Method):
         self, problem: Problem, state: State, leaves: Tensors, index: int
     ) -> tuple[Mapping[str, Tensor], Tensors]:
         """Mean losses over networks, and gradients to what is learned."""
-        learned = self._decoded(state, leaves)
+        learned = self._decoded(problem, state, leaves)
         totals = {name: torch.zeros_like(value) for name, value in leaves.items()}
         outer = inner = torch.zeros((), device=problem.device)
         steps, window = self.span(problem, index)
@@ -239,9 +238,10 @@ class MetaLearning(Method):
             total = total + loss.detach()
         return total, slopes
 
-    def _decoded(self, state: State, leaves: Mapping[str, Tensor]) -> Tensors:
+    def _decoded(self, problem: Problem, state: State, leaves: Mapping[str, Tensor]) -> Tensors:
         """What a training sees, from what is kept: views, targets, rates."""
-        targets = F.softmax(leaves["labels"], 1) if "labels" in leaves else state["targets"]
+        labels = leaves.get("labels")
+        targets = state["targets"] if labels is None else problem.task.probabilities(labels)
         images = leaves["images"]
         learned = {
             "images": decode(images, self.factor),

@@ -25,7 +25,6 @@ from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.problem import Problem
 from pydistill.ridge import regression
 from pydistill.schedules import SCHEDULES
-from pydistill.tasks.classification import regressed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class KernelRidgeMatching(Method):
         self, problem: Problem, state: State, images: Tensor, targets: Tensor, kernel: Kernel
     ) -> tuple[Tensor, Tensor]:
         """Rows of real images, and (B, K) what their outputs should be."""
-        return kernel.rows(images), regressed(targets, problem.task.outputs)
+        return kernel.rows(images), problem.task.values(targets)
 
     def advance(self, problem: Problem, state: State, index: int) -> None:
         """Called after every step."""
@@ -87,7 +86,7 @@ class KernelRidgeMatching(Method):
         Augmentation.parse(problem.augment(self.real_augment))
         first = initial(problem, self.factor, self.init)
         images = first.images
-        learned = {"images": images, "labels": regressed(first.targets, problem.task.outputs)}
+        learned = {"images": images, "labels": problem.task.values(first.targets)}
         if self.loss == "platt":
             learned["temperature"] = torch.zeros((), device=images.device)
         return {
@@ -144,7 +143,8 @@ class KernelRidgeMatching(Method):
         rows = kernel.rows(decode(learned["images"], self.factor))
         labels = repeat_targets(learned["labels"], self.factor)
         outputs = regression(kernel, rows, labels, self.ridge).outputs(real)
-        correct = (outputs.detach().argmax(1) == wanted.argmax(1)).float().mean()
+        hard = problem.task.hard
+        correct = (hard(outputs.detach()) == hard(wanted)).float().mean()
         if self.loss == "squared":
             return (outputs - wanted).square().sum(1).mean() / 2, correct
         scaled, classes = learned["temperature"].exp() * outputs, problem.task.outputs

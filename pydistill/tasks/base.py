@@ -186,6 +186,14 @@ class Task(ABC):
         """Soft targets that a network's outputs stand for, the outputs divided by ``temperature``."""
 
     @abstractmethod
+    def sure(self, targets: Tensor) -> Tensor:
+        """Outputs whose :meth:`probabilities` are nearly sure of targets: learned labels start there."""
+
+    @abstractmethod
+    def confidence(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N,) probability that outputs give to the targets of their images."""
+
+    @abstractmethod
     def values(self, targets: Tensor) -> Tensor:
         """What is regressed for targets, hard or soft, under the squared error: of mean 0 over outputs."""
 

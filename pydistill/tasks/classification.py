@@ -10,6 +10,9 @@ from torch import Tensor
 from pydistill.errors import DataError
 from pydistill.tasks.base import Breakdown, Groups, Task
 
+_SURE = 0.9
+"""Probability of its own class that a learned label starts from."""
+
 
 @dataclass(frozen=True)
 class Classification(Task):
@@ -62,6 +65,14 @@ class Classification(Task):
     def probabilities(self, outputs: Tensor, temperature: float = 1.0) -> Tensor:
         """(N, K) by the softmax."""
         return torch.softmax(outputs / temperature, 1)
+
+    def sure(self, targets: Tensor) -> Tensor:
+        """(N, K) for classes (N,)."""
+        hard = F.one_hot(targets, self.outputs).float()
+        return (hard * _SURE + (1 - hard) * (1 - _SURE) / (self.outputs - 1)).log()
+
+    def confidence(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.probabilities(outputs).gather(1, targets[:, None]).squeeze(1)
 
     def values(self, targets: Tensor) -> Tensor:
         """(N, K): one-hot rows of classes, or probabilities, less 1 / K."""
