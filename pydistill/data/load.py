@@ -18,7 +18,7 @@ from pydistill.data.sources.base import as_path, source_name
 from pydistill.data.sources.hub import ALIASES
 from pydistill.data.sources.labels import some
 from pydistill.data.sources.pixels import check_pixels, fit
-from pydistill.data.sources.walk import is_hidden
+from pydistill.data.sources.walk import shown
 from pydistill.data.understood import from_two_values, in_one_colour, oddities, overview
 from pydistill.errors import DataError
 
@@ -189,8 +189,9 @@ def _inside(folder: Path, deepest: int = 3) -> Path | None:
         DataError: There are several.
     """
     kinds = [kind for kind in SOURCES if kind.understands]
-    shown = [path for path in sorted(folder.iterdir()) if not is_hidden(path.name)]
-    entries = [path for path in shown if path.is_dir() or path.suffix.lower() in (".npz", ".parquet")]
+    entries = [
+        path for path in shown(folder) if path.is_dir() or path.suffix.lower() in (".npz", ".parquet")
+    ]
     found = [path for path in entries if any(kind.recognises(path) for kind in kinds)]
     if not found and deepest:
         folders = [path for path in entries if path.is_dir()]

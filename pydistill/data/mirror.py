@@ -62,8 +62,14 @@ def keeps_class_mirrored(raw: Raw) -> tuple[bool, str]:
     around = _by_words(filter(_is_nothing_else, raw.folders))
     if around is not None:
         return around
-    if raw.train.images.shape[1:] == (1, 28, 28) and len(titles) in _COUNTS:
-        return False, f"{len(titles)} classes without names in grey images of 28 x 28, as MNIST has them"
+    if raw.train.images.shape[1:] == (1, 28, 28):
+        if len(titles) in _COUNTS:
+            return (
+                False,
+                f"{len(titles)} classes without names in grey images of 28 x 28, as MNIST has them",
+            )
+        if any("ubyte" in origin for origin in raw.origins.values()):
+            return False, "classes without names in grey images of 28 x 28, in files named as MNIST's are"
     return True, "nothing speaks of digits, letters or signs"
 
 

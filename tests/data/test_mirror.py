@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ def raw(
     classes: tuple[str, ...] = ("0", "1", "2"),
     named: bool = False,
     shape: tuple[int, int, int] = (1, 8, 8),
-    **more: tuple[str, ...],
+    **more: Any,
 ) -> Raw:
     images = torch.zeros(len(classes), *shape, dtype=torch.uint8)
     return Raw(
@@ -83,5 +85,7 @@ def test_images_like_mnists_without_names() -> None:
     assert not keeps_class_mirrored(raw(classes=ten, shape=(1, 28, 28)))[0]
     assert keeps_class_mirrored(raw(classes=ten, shape=(3, 32, 32)))[0]
     assert keeps_class_mirrored(raw(classes=ten, shape=(1, 28, 28), folders=("fashion",)))[0]
+    assert keeps_class_mirrored(raw(shape=(1, 28, 28)))[0]
+    assert not keeps_class_mirrored(raw(shape=(1, 28, 28), origins={"train": "train-images-idx3-ubyte"}))[0]
     named = tuple(f"plant {k}" for k in range(10))
     assert keeps_class_mirrored(raw(classes=named, named=True, shape=(1, 28, 28)))[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydistill.data.sources.labels import some
 from pydistill.data.sources.names import assign
+from pydistill.data.sources.walk import shown
 from pydistill.errors import DataError
 
 _NAME = re.compile(
@@ -87,9 +88,9 @@ def _means(name: str, subset: str) -> bool:
 
 def _matches(folder: Path) -> Iterable[tuple[Path, re.Match[str]]]:
     """Files by name; of one file in two forms the plain one comes first. Also where each has a folder."""
-    for inner in sorted(folder.iterdir()):
+    for inner in shown(folder):
         match = _NAME.fullmatch(inner.name)
-        if match is None or inner.name.startswith("."):
+        if match is None:
             continue
         path = inner / inner.name if inner.is_dir() else inner
         if path.is_file():

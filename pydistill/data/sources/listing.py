@@ -12,7 +12,7 @@ from pydistill.data.sources.inside import own_folder
 from pydistill.data.sources.labels import some
 from pydistill.data.sources.names import assign
 from pydistill.data.sources.tables import Table
-from pydistill.data.sources.walk import ENDINGS, within
+from pydistill.data.sources.walk import ENDINGS, shown, within
 from pydistill.errors import DataError
 
 _FILES = (
@@ -53,12 +53,7 @@ class Places:
     """
 
     def __init__(self, folders: Sequence[Path], root: Path | None) -> None:
-        inner = [
-            sub
-            for folder in folders
-            for sub in sorted(folder.iterdir())
-            if sub.is_dir() and sub.name[0] != "."
-        ]
+        inner = [sub for folder in folders for sub in shown(folder) if sub.is_dir()]
         self.root = None if root is None else own_folder(root)
         self.bases = list(dict.fromkeys([*folders, *inner]))
         self.endings = ["", *sorted(ENDINGS), *(ending.upper() for ending in sorted(ENDINGS))]
@@ -128,7 +123,7 @@ def understand_listing(table: Table, places: Places, image: str | None, target: 
             "own folder"
         )
     splits, split_name = split_column(table)
-    labels, shown = _labels(table, column, split_name, target)
+    labels, how = _labels(table, column, split_name, target)
     files, missing = [], []
     for value in table.columns[column]:
         path = None if value is None else places.find(value)
@@ -141,7 +136,7 @@ def understand_listing(table: Table, places: Places, image: str | None, target: 
             f"{table.name}, column {column!r}: {len(missing)} of {len(table)} files are missing, the first "
             f"{missing[0]!r}: put them beside the table, or take the rows out"
         )
-    notes = [f"files are column {column!r} of {Path(table.name).name!r}, labels {shown}"]
+    notes = [f"files are column {column!r} of {Path(table.name).name!r}, labels {how}"]
     if split_name is not None:
         notes.append(f"splits are its column {split_name!r}")
     return Listing(files, labels, splits, tuple(notes))

@@ -13,7 +13,7 @@ from pydistill.data.sources.labels import some, understand
 from pydistill.data.sources.mat5 import read_mat
 from pydistill.data.sources.names import assign
 from pydistill.data.sources.pixels import from_array
-from pydistill.data.sources.walk import is_hidden
+from pydistill.data.sources.walk import shown
 from pydistill.errors import DataError
 
 
@@ -70,11 +70,7 @@ class MatlabFiles(Source):
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    return {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() == ".mat" and not is_hidden(path.name) and path.is_file()
-    }
+    return {path.stem: path for path in shown(folder) if path.suffix.lower() == ".mat" and path.is_file()}
 
 
 def _read(path: Path, options: Options) -> tuple[Any, npt.NDArray[Any]]:

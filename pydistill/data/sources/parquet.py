@@ -10,6 +10,7 @@ from pydistill.data.sources.hub import TAKES, load
 from pydistill.data.sources.inside import own_folder
 from pydistill.data.sources.labels import some
 from pydistill.data.sources.names import assign, split_words
+from pydistill.data.sources.walk import shown
 from pydistill.errors import DataError
 from pydistill.extras import need
 from pydistill.limits import require_bytes
@@ -85,7 +86,7 @@ def _files(folder: Path) -> list[Path]:
     """Parquet files below ``folder``, in order of their paths; of several cached versions, one."""
     versions = folder / "snapshots"
     if versions.is_dir():
-        commits = sorted(path for path in versions.iterdir() if path.is_dir())
+        commits = [path for path in shown(versions) if path.is_dir()]
         main = folder / "refs" / "main"
         named = versions / main.read_text().strip() if main.is_file() else None
         folder = named if named in commits else commits[-1] if commits else folder

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pydistill.data.sources.base import Options, Raw, Source, as_path
-from pydistill.data.sources.walk import is_hidden
+from pydistill.data.sources.walk import shown
 from pydistill.errors import DataError
 
 _PICKLED = frozenset({".pkl", ".pickle", ".p", ".pck", ".pt", ".pth", ".joblib", ".dill"})
@@ -41,14 +41,14 @@ def _reason(path: Path) -> str | None:
         return _reason_of_file(path)
     folders = [
         path,
-        *(inner for inner in sorted(path.iterdir()) if inner.is_dir() and not is_hidden(inner.name)),
+        *(inner for inner in shown(path) if inner.is_dir()),
     ]
     for folder in folders:
         if any((folder / name).is_file() for name in _PICKLED_NAMES):
             return _pickled("data_batch_1, ...", "cifar10, or its binary version (cifar-10-batches-bin)")
         if all((folder / name).is_file() for name in _PICKLED_HUNDRED):
             return _pickled("train, test and meta", "cifar100, or its binary version (cifar-100-binary)")
-    files = [file for file in sorted(path.iterdir()) if file.is_file() and not is_hidden(file.name)]
+    files = [file for file in shown(path) if file.is_file()]
     reasons = [f"holds {file.name}, which {reason}" for file in files if (reason := _reason_of_file(file))]
     return reasons[0] if reasons else None
 

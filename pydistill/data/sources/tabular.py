@@ -14,7 +14,7 @@ from pydistill.data.sources.picture import Seen
 from pydistill.data.sources.pixel_table import PixelTable, pixel_columns, read_pixels, understand_pixels
 from pydistill.data.sources.pixels import decode, from_array
 from pydistill.data.sources.tables import Table, from_frame, is_frame, read_table
-from pydistill.data.sources.walk import is_hidden
+from pydistill.data.sources.walk import shown
 from pydistill.errors import DataError
 
 _ENDINGS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
@@ -100,9 +100,7 @@ class TableFolder(Source):
 def _files(folder: Path) -> dict[str, Path]:
     """Tables in a folder by name, where one is named after the training split or there is one alone."""
     found = {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in _ENDINGS and not is_hidden(path.name) and path.is_file()
+        path.stem: path for path in shown(folder) if path.suffix.lower() in _ENDINGS and path.is_file()
     }
     named = any((read := read_name(stem)) is not None and read.split == "train" for stem in found)
     return found if named or len(found) == 1 else {}

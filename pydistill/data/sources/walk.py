@@ -76,6 +76,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _HIDDEN
 
 
+def shown(folder: Path) -> list[Path]:
+    """What lies directly in a folder but hidden files, in order; nothing where it cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    except OSError:
+        return []
+
+
 def scan(root: Path) -> Folder:
     """All of a folder. Links are followed where they stay within it.
 
@@ -158,8 +166,8 @@ def told(root: Folder, used: set[Path], read: Sequence[str]) -> list[str]:
     endings = Counter(path.suffix.lower() for folder in root.every() for path in folder.others)
     foreign = {ending: count for ending, count in endings.items() if ending in FOREIGN}
     if foreign:
-        shown = ", ".join(f"{count} {ending}" for ending, count in sorted(foreign.items()))
-        notes.append(f"images of kinds that are not read are left out: {shown}")
+        listed = ", ".join(f"{count} {ending}" for ending, count in sorted(foreign.items()))
+        notes.append(f"images of kinds that are not read are left out: {listed}")
     tables = [path.name for path in root.others if path.suffix.lower() in (".csv", ".tsv", ".jsonl")]
     if tables and not any("column" in note for note in read):
         notes.append(f"tables that are not read: {', '.join(map(repr, tables[:8]))}")
@@ -170,6 +178,6 @@ def told(root: Folder, used: set[Path], read: Sequence[str]) -> list[str]:
             relative = folder.path.relative_to(root.path)
             spare[relative.parts[0] if relative.parts else "."] += count
     if spare:
-        shown = ", ".join(f"{count:,} in {name!r}" for name, count in sorted(spare.items())[:8])
-        notes.append(f"{sum(spare.values()):,} pictures are left out: {shown}")
+        listed = ", ".join(f"{count:,} in {name!r}" for name, count in sorted(spare.items())[:8])
+        notes.append(f"{sum(spare.values()):,} pictures are left out: {listed}")
     return notes
