@@ -10,12 +10,13 @@ EXTRAS = MappingProxyType({"datasets": "hub", "pyarrow": "parquet", "pandas": "h
 """The extra that brings each package."""
 
 
-def need(module: str, what: str) -> Any:
+def need(module: str, what: str, extra: str | None = None) -> Any:
     """Import a module of an extra.
 
     Args:
         module: Its full name.
         what: What it is needed for, to begin a sentence with.
+        extra: The extra to name, where what is read needs more of it; None: the one that brings the module.
 
     Raises:
         MissingExtraError: It is not installed; the message names the command that installs it.
@@ -27,6 +28,7 @@ def need(module: str, what: str) -> Any:
         if error.name != package:  # something that the package itself needs
             raise
         raise MissingExtraError(
-            f'{what} needs {package}, which is not installed: pip install "pydistill[{EXTRAS[package]}]"'
+            f"{what} needs {package}, which is not installed: "
+            f'pip install "pydistill[{extra or EXTRAS[package]}]"'
         ) from error
     return importlib.import_module(module)

@@ -83,6 +83,14 @@ def test_the_command_line_names_the_extra_of_a_hub_data_set(tmp_path, monkeypatc
     assert 'pip install "pydistill[hub]"' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("file", ["train-00000-of-00001.parquet", "dataset_dict.json"])
+def test_a_folder_names_the_extra_that_is_enough_for_it(file, tmp_path, monkeypatch):
+    (tmp_path / file).write_bytes(b"PAR1")
+    hide(monkeypatch, "datasets", "pyarrow")
+    with pytest.raises(pydistill.MissingExtraError, match=r'pip install "pydistill\[hub\]"'):
+        pydistill.load_data(tmp_path)
+
+
 def test_a_package_that_fails_by_itself_is_not_called_missing(monkeypatch, tmp_path):
     (tmp_path / "sklearn.py").write_text("import no_such_package_anywhere")
     hide(monkeypatch, "sklearn")

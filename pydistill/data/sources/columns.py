@@ -163,7 +163,7 @@ def _values(table: Any, column: str, where: str) -> list[Any]:
     Raises:
         DataError: It is damaged.
     """
-    pyarrow = need("pyarrow", f"{where}, to be read,")
+    pyarrow = need("pyarrow", f"{where}, to be read,", "hub")
     try:
         found = table.column(column)
         found.validate(full=True)

@@ -71,10 +71,9 @@ class SavedTables(Source):
         return one or (path / "dataset_dict.json").is_file()
 
     def read(self, source: object, options: Options) -> Raw:
-        import datasets  # most of a second, and only here
-
         path = as_path(source)
         assert path is not None
+        datasets = need("datasets", f"{path}, to be read,")
         try:
             _require_own_files(path)
             with _quiet():

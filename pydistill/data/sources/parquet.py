@@ -74,7 +74,9 @@ def _require_rows(file: Path) -> None:
     Raises:
         DataError: It is too much.
     """
-    pyarrow, parquet = (need(name, f"{file}, to be read,") for name in ("pyarrow", "pyarrow.parquet"))
+    pyarrow, parquet = (
+        need(name, f"{file}, to be read,", "hub") for name in ("pyarrow", "pyarrow.parquet")
+    )
     try:
         rows = parquet.read_metadata(file).num_rows
     except (pyarrow.ArrowException, OSError, ValueError):
