@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pydistill.errors import CheckpointError
+from pydistill.errors import CheckpointError, FileFormatError
 from pydistill.identity import differences
 from pydistill.records import Kind, read_tensors, write_tensors
+from pydistill.typed import typed
 
 RECORD = Kind("pydistill.checkpoint", 2, "a checkpoint", "begin the run again, or from an older copy of it")
 CACHE = "cache"
@@ -55,12 +56,13 @@ class Checkpoint:
             FileFormatError: It is truncated, was altered, or is no checkpoint of a known format.
         """
         facts, tensors = read_tensors(path, RECORD)
-        return cls(
-            facts["identity"],
-            facts["index"],
-            facts["seconds"],
-            _put_together(facts["state"], tensors, device),
-        )
+        try:
+            state = _put_together(facts["state"], tensors, device)
+            return typed(
+                cls, {**{key: facts[key] for key in ("identity", "index", "seconds")}, "state": state}
+            )
+        except (LookupError, TypeError, RuntimeError) as error:
+            raise FileFormatError(f"{path} does not hold a checkpoint: {error!r}; {RECORD.mend}") from error
 
     def require(self, identity: dict[str, Any], path: Path) -> None:
         """Raise :class:`CheckpointError` naming every part in which this run differs from ``identity``."""

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from pydistill.checkpoint import Checkpoint
+from pydistill.checkpoint import RECORD, Checkpoint
 from pydistill.errors import CheckpointError, FileFormatError, OutputError
+from pydistill.records import write_tensors
 
 CPU = torch.device("cpu")
 
@@ -102,3 +103,23 @@ def test_failed_write_leaves_the_old_file(saved, monkeypatch):
 def test_what_is_no_tree_is_refused(tmp_path):
     with pytest.raises(TypeError, match="state/net holds a Linear"):
         Checkpoint({}, 0, 0.0, {"net": torch.nn.Linear(1, 1)}).save(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": {"images": {"__tensor__": "gone", "last": False}}},
+        {"state": {"images": {"__tensor__": "x", "last": True}}},
+        {"state": None},
+        {"index": "7"},
+        {"seconds": "1"},
+        {"identity": []},
+        {},
+    ],
+)
+def test_sealed_files_of_other_content_are_refused(tmp_path, change):
+    facts = {"identity": {}, "index": 7, "seconds": 1.0, "state": {}}
+    facts = {**facts, **change} if change else {}
+    write_tensors(tmp_path / "c", RECORD, facts, {"x": torch.zeros(3)})
+    with pytest.raises(FileFormatError, match="does not hold a checkpoint"):
+        Checkpoint.load(tmp_path / "c", CPU)

@@ -51,6 +51,7 @@ class StoredNetwork(ByContent):
         self, shape: tuple[int, int, int], outputs: int, device: torch.device | str = "cpu"
     ) -> nets.Network:
         """The network itself, in evaluation mode, its weights not to be trained."""
+        nets.require_weights(self.architecture, shape, outputs, self.weights)
         network = nets.build(self.architecture, shape, outputs, torch.Generator(), device)
         network.load_state_dict(dict(self.weights))
         return network.requires_grad_(False).eval()

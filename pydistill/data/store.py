@@ -31,6 +31,8 @@ FORMAT = "pydistill.distilled"
 VERSION, READ = 2, (1, 2)
 """Version 1 knows no classes of origin and no record of given labels."""
 ROOT = "distilled.json"
+_ODD = (ArithmeticError, RuntimeError)
+"""What numbers of a wrong size lead to in torch."""
 _PREFIX = "preprocess."
 _RECIPE = "recipe."
 _TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
@@ -169,7 +171,7 @@ def reporting(where: Path) -> Iterator[None]:
     """Turn whatever a malformed file leads to into a :class:`FileFormatError` that names it."""
     try:
         yield
-    except (SafetensorError, DataError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (SafetensorError, DataError, ValueError, TypeError, LookupError, AttributeError, *_ODD) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise FileFormatError(f"{where} holds no usable distilled set: {reason}") from error
 

@@ -22,6 +22,7 @@ from pydistill.experts.trajectory import Stored, Trajectory
 from pydistill.files import is_there
 from pydistill.identity import READ, data_identity, differences
 from pydistill.records import Kind, read_json, write_json
+from pydistill.typed import typed
 
 MANIFEST, FACTS = "manifest.json", "expert.json"
 RECORD = Kind("pydistill.experts", 2, "a manifest of experts", "train them again, into another folder")
@@ -96,7 +97,7 @@ def load_experts(folder: Path | str) -> Experts:
     found = [Stored.find(path) for path in expert_folders(folder)]
     try:
         return Experts(
-            ExpertTraining(**facts["training"]),
+            typed(ExpertTraining, facts["training"]),
             facts["data"],
             (facts["fingerprint"], facts["preprocess"]),
             tuple(each for each in found if len(each) > 1),

@@ -48,6 +48,32 @@ def build(
     return network
 
 
+def require_weights(
+    architecture: str | Spec, shape: Shape, outputs: int, weights: Mapping[str, Tensor]
+) -> None:
+    """Refuse weights that are not of such a network, before memory is taken for one.
+
+    Args:
+        architecture: As in :func:`build`; likewise ``shape`` and ``outputs``.
+        shape: (C, H, W) of an image.
+        outputs: How many logits.
+        weights: Parameters and buffers by name.
+
+    Raises:
+        ValueError: A name is missing or unknown, or a shape differs; or as :func:`build`.
+    """
+    needed = {
+        name: tuple(value.shape)
+        for name, value in _skeleton(architecture, shape, outputs).state_dict().items()
+    }
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(needed.keys() | found.keys()):
+        if needed.get(name) != found.get(name):
+            raise ValueError(
+                f"expected {name!r} of shape {needed.get(name)} for {architecture}, found {found.get(name)}"
+            )
+
+
 @dataclass(frozen=True)
 class Stacked:
     """Networks of one architecture, their weights stacked along a first dimension of size K.

@@ -6,7 +6,7 @@ import torch
 
 from pydistill.errors import FileFormatError
 from pydistill.nets.base import Network
-from pydistill.nets.build import build
+from pydistill.nets.build import build, require_weights
 from pydistill.records import Kind, read_tensors, write_tensors
 
 RECORD = Kind("pydistill.network", 2, "a network", "train and save it again")
@@ -39,8 +39,9 @@ def load_network(path: Path | str, device: torch.device | str = "cpu") -> Networ
     facts, tensors = read_tensors(Path(path), RECORD)
     try:
         shape = (facts["shape"][0], facts["shape"][1], facts["shape"][2])
+        require_weights(facts["architecture"], shape, facts["outputs"], tensors)
         network = build(facts["architecture"], shape, facts["outputs"], torch.Generator(), device=device)
         network.load_state_dict(tensors)
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise FileFormatError(f"{path} does not hold the network it describes: {error}") from error
     return network

@@ -51,3 +51,22 @@ def test_weights_of_another_network_are_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(content.replace(b"width=4", b"width=8"))
     with pytest.raises(FileFormatError, match="does not match its digest"):
         nets.load_network(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["convnet:width=100000,depth=2", "mlp:width=1000000000", "convnet:width=4,depth=3", "x", ""],
+)
+def test_a_network_too_large_for_its_weights_is_refused_before_it_is_made(architecture, tmp_path):
+    network = nets.build("convnet:width=4,depth=2", (1, 8, 8), 3, generator(0))
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    for facts in (
+        {"architecture": architecture, "shape": [1, 8, 8], "outputs": 3},
+        {"architecture": "convnet:width=4,depth=2", "shape": [10**9, 8, 8], "outputs": 3},
+        {"architecture": "convnet:width=4,depth=2", "shape": [1, 8, 8], "outputs": 10**12},
+        {"architecture": "convnet:width=4,depth=2", "shape": "abc", "outputs": 3},
+        {"architecture": 3, "shape": [1, 8, 8], "outputs": None},
+    ):
+        write_tensors(tmp_path / "a.safetensors", store.RECORD, facts, weights)
+        with pytest.raises(FileFormatError, match="does not hold the network it describes"):
+            nets.load_network(tmp_path / "a.safetensors")
