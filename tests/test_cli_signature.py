@@ -238,10 +238,42 @@ def test_a_wrong_path_is_answered_in_short_lines(tmp_path, capsys):
     assert max(map(len, lines)) <= 100 + len(str(tmp_path)) + len("pydistill: ")
 
 
+def test_a_missing_path_gets_the_near_one_and_a_list_line_by_line(tmp_path, capsys):
+    (tmp_path / "digits.npz").touch()
+    arguments = ["--method", "random", "--ipc", "1", "--out", str(tmp_path / "out")]
+    assert main(["distill", str(tmp_path / "digts.npz"), *arguments]) == 3
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.endswith(
+        "digts.npz' (did you mean 'digits.npz'?); understood are: 'digits' (part of the package)"
+    )
+    assert max(map(len, others)) <= 200
+    assert len(others) >= 5
+
+
+def test_a_damaged_record_of_the_data_is_passed_over_where_the_data_is_named(source, tmp_path, capsys):
+    arguments = ["--method", "random", "--ipc", "1", "--out", str(tmp_path)]
+    assert main(["distill", source, *arguments]) == 0
+    (tmp_path / "data.json").write_text("{}")
+    short = [
+        "--network",
+        "mlp:width=4",
+        "--repeats",
+        "1",
+        "--epochs",
+        "1",
+        "--random-draws",
+        "0",
+        "--no-whole",
+    ]
+    assert main(["evaluate", str(tmp_path), *short]) == 4
+    assert "name the data with --data" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path), *short, "--data", source]) == 0
+
+
 def test_long_messages_are_broken_between_their_parts_but_paths_are_not():
     path = "/" + "long/" * 40
     assert short_lines("short; as it is") == "short; as it is"
-    text = f"this is {'quite ' * 13}long; and names {path}; then ends"
+    text = f"this is (a; b) {'quite ' * 13}long; and names {path}; then ends"
     assert short_lines(text).splitlines()[1:] == [
         f"  and names\n    {path}".split("\n")[0],
         f"    {path}",

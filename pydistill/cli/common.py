@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 import shlex
 import textwrap
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ _TIMED, _LOOKED_AT, _WORTH_SAYING = 5, 1.0, 60.0
 """Iterations and seconds after which a run's length is known, and how long it is where that is said."""
 
 _LONG, _WIDTH = 250, 100
+_BETWEEN_PARTS = re.compile(r"; (?![^()]*\))")
 _WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 """Of messages on the error stream: longer ones are broken into lines of that width, never within a word."""
 
@@ -42,13 +44,13 @@ def say(screen: Console, text: str) -> None:
 
 
 def short_lines(text: str) -> str:
-    """A long message with each part of it (they end in semicolons) on lines of its own, none too long."""
+    """A long message with each part of it (between semicolons outside brackets) on lines of its own."""
     lines = []
     for line in text.split("\n"):
         if len(line) <= _LONG:
             lines.append(line)
             continue
-        first, *rest = line.split("; ")
+        first, *rest = _BETWEEN_PARTS.split(line)
         parts = [first, *(f"  {part}" for part in rest)]
         lines += [textwrap.fill(part, _WIDTH, subsequent_indent="    ", **_WHOLE_WORDS) for part in parts]
     return "\n".join(lines)

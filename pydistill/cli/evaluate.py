@@ -1,6 +1,7 @@
 """``pydistill evaluate``."""
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pydistill.cli.common import Listener, add_dry_run, advised, foretell, same_
 from pydistill.cli.data_options import add_data_options, logged, recipe_of, recorded
 from pydistill.cli.signature import add_options, said
 from pydistill.data import DistilledData, load_data
+from pydistill.errors import FileFormatError
 from pydistill.evaluate import Protocol, evaluate, named
 from pydistill.evaluate.protocol import CHOICES, PROTOCOLS
 from pydistill.shown import printable
@@ -58,7 +60,12 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
         changes["architectures"] = ()
     distilled = DistilledData.load(options.folder)
     protocol = named(options.protocol, **changes)
-    recipe = {"source": distilled.provenance.data} | recorded(options.folder) | recipe_of(options)
+    recipe = recipe_of(options)
+    if "source" not in recipe:
+        recipe = {"source": distilled.provenance.data} | recorded(options.folder) | recipe
+    else:
+        with contextlib.suppress(FileFormatError):  # as the message of a damaged one advises
+            recipe = recorded(options.folder) | recipe
     data = load_data(**recipe)
     say(screen, data.summary())
     if options.dry_run:

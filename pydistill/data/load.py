@@ -20,7 +20,7 @@ from pydistill.data.sources.labels import some
 from pydistill.data.sources.pixels import check_pixels, fit
 from pydistill.data.sources.walk import shown
 from pydistill.data.understood import from_two_values, in_one_colour, oddities, overview
-from pydistill.errors import DataError
+from pydistill.errors import DataError, did_you_mean
 
 DataSource: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any] | Dataset[Any]
 
@@ -217,7 +217,7 @@ def _short(kind: Source) -> str:
 
 
 def _not_understood(source: object) -> Exception:
-    understood = "understood are: " + "; ".join(kind.understands for kind in SOURCES if kind.understands)
+    understood = "understood are: " + "\n  ".join(kind.understands for kind in SOURCES if kind.understands)
     if not isinstance(source, str | os.PathLike):
         return TypeError(f"cannot load a data set from {type(source).__name__}; {understood}")
     path = as_path(source)
@@ -228,7 +228,16 @@ def _not_understood(source: object) -> Exception:
     near = difflib.get_close_matches(text.lower(), ["digits", *ALIASES], cutoff=0.5)
     if near and os.sep not in text:
         return DataError(f"unknown data set {text!r}: did you mean {' or '.join(near)}? {understood}")
-    return DataError(f"no data set, file or folder {text!r}; {understood}")
+    return DataError(f"no data set, file or folder {text!r}{_beside(Path(text))}; {understood}")
+
+
+def _beside(missing: Path) -> str:
+    """A hint at the file or folder of a near name where a missing one would lie; empty where none is."""
+    try:
+        names = [each.name for each in missing.expanduser().absolute().parent.iterdir()]
+    except (OSError, ValueError, RuntimeError):
+        return ""
+    return did_you_mean(missing.name, names)
 
 
 def _check(raw: Raw) -> Raw:
