@@ -21,8 +21,10 @@ learned them the row is made again.
 
 Experts, teachers and other networks that a method trains before its first step are part of its budget, and
 reported apart. Of the first set of a row, what it was after a tenth and a third of its time is evaluated
-too. Beside the JSON stand a table (``NAME.md``), a chart of accuracy against seconds (``NAME.png``) and a
-strip of pictures a row. Before anything is run, the time that is still to come is estimated.
+too. With ``--keep FOLDER`` every distilled set stays there: a row that is made again while what it was
+distilled with is the same is scored again, not distilled again. Beside the JSON stand a table
+(``NAME.md``), a chart of accuracy against seconds (``NAME.png``) and a strip of pictures a row. Before
+anything is run, the time that is still to come is estimated.
 """
 
 import argparse
@@ -30,7 +32,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from rich.console import Console
 from benchmarks import measure
 from benchmarks.chart import chart
 from benchmarks.code import digest
+from benchmarks.methods.equal_keep import Distilled, keep, kept
 from benchmarks.methods.equal_scores import (
     BESIDE,
     CLASSES,
@@ -127,23 +129,6 @@ def fitting(row: str, data: RealData, network: str, ipc: int, seconds: float) ->
     return max(turn, int(left / each) // turn * turn)
 
 
-@dataclass(frozen=True)
-class Distilled:
-    """A finished set and how it came about.
-
-    Attributes:
-        made: The set.
-        preparing: Seconds before the first step.
-        seconds: Seconds in all, preparing included.
-        early: (seconds, steps, set) on the way.
-    """
-
-    made: DistilledData
-    preparing: float
-    seconds: float
-    early: Sequence[tuple[float, int, DistilledData]]
-
-
 def distilled(data: RealData, method: Method, ipc: int, seed: int, marks: Sequence[float]) -> Distilled:
     """Distil, timing what is a method's own; sets at ``marks`` are taken outside the clock."""
     problem = make_problem(data, ipc=ipc, seed=seed)
@@ -159,16 +144,38 @@ def distilled(data: RealData, method: Method, ipc: int, seed: int, marks: Sequen
         seconds += time.perf_counter() - begun
         if index + 1 in wanted:
             early.append((seconds, index + 1, collect(problem, method, state, seconds)))
-    return Distilled(collect(problem, method, state, seconds), preparing, seconds, early)
+    made = collect(problem, method, state, seconds)
+    return Distilled(made, preparing, seconds, early, describe_cpu())
 
 
-def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> tuple[DistilledData, dict]:
-    """Distil once, evaluate, and say what was found."""
-    iterations, whole = 1, row == WHOLE
+def finished(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> Distilled:
+    """A row's set of a seed: kept from before, or distilled now."""
+    folder = None
+    if arguments.keep is not None and not baseline(row):
+        folder = arguments.keep / arguments.name / slug(row) / str(seed)
+        learned = [kind(row), type(parse(arguments.network)), distill, load_data]
+        identity = {name: getattr(arguments, name) for name in ("ipc", "network", "minutes")} | {
+            "row": row,
+            "seed": seed,
+            "data": data.fingerprint,
+            "code": digest(each.__module__ for each in learned),
+        }
+        found = kept(folder, identity)
+        if found is not None:
+            return found
+    iterations = 1
     if not baseline(row):
         iterations = fitting(row, data, arguments.network, arguments.ipc, 60 * arguments.minutes)
     method = configured(row, arguments.network, iterations)
     done = distilled(data, method, arguments.ipc, seed, () if baseline(row) or seed else MARKS)
+    if folder is not None:
+        keep(folder, identity, done)
+    return done
+
+
+def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> tuple[DistilledData, dict]:
+    """Distil once, evaluate, and say what was found."""
+    done, whole = finished(row, data, arguments, seed), row == WHOLE
     kernels, networks = () if whole else (TRAINED,), plan(row, arguments)[1]
     protocol = scoring(arguments, kernels=kernels, repeats=networks, whole=whole)
     made, source = done.made, "whole" if whole else "distilled"
@@ -184,11 +191,11 @@ def one(row: str, data: RealData, arguments: argparse.Namespace, seed: int) -> t
         **found,
         "as learned": {} if whole else as_learned(made, data, protocol, seed),
         "on the way": points,
-        "iterations": method.steps,
+        "iterations": made.provenance.steps,
         "preparing seconds": done.preparing,
         "distilling seconds": done.seconds,
-        "processor": describe_cpu(),
-        "options": method.config(),
+        "processor": dict(done.processor),
+        "options": dict(made.provenance.config),
     }
 
 
@@ -267,6 +274,7 @@ def main() -> None:
     )
     parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results (default %(default)s)")
+    parser.add_argument("--keep", type=Path, help="folder where finished sets are kept, to be scored again")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="minutes; then resume later")
     arguments = parser.parse_args()
     console, begun = Console(width=160), time.perf_counter()
