@@ -50,6 +50,7 @@ from benchmarks.methods.equal_scores import (
     accuracies,
     as_learned,
     as_values,
+    learned_labels,
     outdated,
     scored,
     scoring,
@@ -250,6 +251,8 @@ def estimate(data: RealData, arguments: argparse.Namespace, missing: Sequence[tu
         elif not baseline(row):
             distilling = 60 * arguments.minutes
             networks += networks * len(MARKS) / count
+            if learned_labels({"options": configured(row, arguments.network, 1).config()}):
+                networks += plan(row, arguments)[1]  # as many as stored
         total += count * (distilling + networks * network * factor(row) ** 2)
     return total
 

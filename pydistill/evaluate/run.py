@@ -57,6 +57,11 @@ def evaluate(
     distilled set's were, and scored after its last step; nothing is chosen by a score. Networks of the same
     number start from the same weights on every set.
 
+    Every set is trained on with class labels under the task's own loss, which is where sets of all methods
+    compare. Where the distilled set's own targets, loss or views are others, it is also trained on as it is
+    stored, beside random selections with the same loss and, where a network that is kept with the set can
+    give them, the same kind of targets; the protocol's ``labels`` asks for one of the two alone.
+
     Args:
         distilled: What to evaluate.
         data: The real data that it was distilled from.

@@ -71,3 +71,13 @@ def test_ragged_or_empty_sides_are_refused(side):
 def test_nothing_has_no_summary():
     with pytest.raises(ValueError, match="at least one value"):
         summarise([])
+
+
+def test_doubt_says_whether_networks_are_too_few_or_the_interval_includes_zero():
+    assert difference([[0.9]], [[0.1, 0.1, 0.1]]).doubt == "too few networks to tell (n = 1)"
+    assert difference([[0.9, 0.9, 0.9]], [[0.1, 0.1]]).doubt == "too few networks to tell (n = 2)"
+    assert difference([[0.4, 0.5, 0.6]], [[0.4, 0.5, 0.6]]).doubt == "the interval includes zero"
+    clear = difference([[0.9, 0.9, 0.9]], [[0.1], [0.1], [0.1]])
+    assert clear.doubt is None
+    assert clear.record()["doubt"] is None
+    assert (clear.record()["n"], clear.record()["resolved"]) == (3, True)
