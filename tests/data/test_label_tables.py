@@ -133,3 +133,45 @@ def test_folders_around_sets_of_other_kinds(tmp_path: Path) -> None:
     np.savez(tmp_path / "MNIST" / "raw" / "other.npz", **arrays)
     with pytest.raises(DataError, match=r"raw holds several data sets, \['other\.npz', 'set\.npz'\]: give"):
         load_data(tmp_path / "MNIST")
+
+
+def test_a_table_of_the_training_images_does_not_label_test_images_of_equal_names(
+    tmp_path: Path, unlike: Fill
+) -> None:
+    unlike("train", each=12)
+    unlike("test", each=4)
+    (tmp_path / "labels.csv").write_text(
+        "id,breed\n" + "".join(f"{at},{'ab'[at % 2]}\n" for at in range(12))
+    )
+    data = load_data(tmp_path)
+    assert sum(counts(data)) == 12
+    assert any("the test split, folder 'test', has no labels" in note for note in data.notes)
+
+
+def test_a_table_of_several_splits_by_paths(tmp_path: Path, unlike: Fill) -> None:
+    unlike("train", each=12)
+    unlike("test", each=4)
+    rows = [
+        f"{split}/{at}.png,{'ab'[at % 2]}\n"
+        for split, count in (("train", 12), ("test", 4))
+        for at in range(count)
+    ]
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(rows))
+    assert counts(load_data(tmp_path)) == (12, 4)
+
+
+def test_a_table_that_contradicts_the_folders_is_refused_unless_asked_for(
+    tmp_path: Path, unlike: Fill
+) -> None:
+    unlike("HAM_part_1", "HAM_part_2")
+    table = tmp_path / "HAM_metadata.csv"
+    rows = [f"HAM_part_{part}/{at},{('nv', 'mel')[at % 2]},50\n" for part in (1, 2) for at in range(6)]
+    table.write_text("image_id,dx,age\n" + "".join(rows))
+    with pytest.raises(DataError, match=r"gives labels \(column 'dx'\) that are not those of the folders"):
+        load_data(tmp_path)
+    data = load_data(tmp_path, target_column="dx")
+    assert data.task.class_names == ("mel", "nv")
+    assert sum(counts(data)) == 12
+    rows = [f"HAM_part_{part}/{at},{part},50\n" for part in (1, 2) for at in range(6)]
+    table.write_text("image_id,dx,age\n" + "".join(rows))
+    assert load_data(tmp_path).task.class_names == ("HAM_part_1", "HAM_part_2")

@@ -206,3 +206,16 @@ def test_a_data_frame_of_encoded_images(pictures: Path, kind: str) -> None:
     frame = pandas.DataFrame({"image": values, "label": [at % 2 for at in range(12)]})
     (pictures / "set.csv").write_text("file,label\n" + "".join(f"{at}.png,{at % 2}\n" for at in range(12)))
     assert load_data(frame).fingerprint == load_data(pictures / "set.csv").fingerprint
+
+
+def test_columns_that_count_the_rows_are_no_pixels_and_names_of_tables_tell_of_digits(
+    tmp_path: Path,
+) -> None:
+    images, labels = digits(side=5)
+    names = ",label," + ",".join(f"pixel{at}" for at in range(25))
+    lines = [",".join(map(str, [at, labels[at], *images[at].reshape(-1)])) for at in range(20)]
+    for first in ("id", "", "Unnamed: 0"):
+        (tmp_path / "sign_mnist_train.csv").write_text("\n".join([first + names, *lines]))
+        data = load_data(tmp_path)
+        assert data.fingerprint == load_data((images, labels)).fingerprint
+        assert not data.mirror

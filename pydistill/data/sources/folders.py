@@ -1,6 +1,7 @@
 """Folders of image files: a folder a class, or a table of labels beside them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,9 +10,9 @@ import torch
 from pydistill.data.real import Split
 from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.inside import read_inside
-from pydistill.data.sources.labels import plain, understand
+from pydistill.data.sources.labels import plain, some, understand
 from pydistill.data.sources.layout import Layout, understand_layout
-from pydistill.data.sources.listing import Listing, Places, file_column, understand_listing
+from pydistill.data.sources.listing import LABELS, Listing, Places, file_column, understand_listing
 from pydistill.data.sources.names import read_name
 from pydistill.data.sources.picture import Seen
 from pydistill.data.sources.pixels import decode
@@ -47,7 +48,11 @@ class ImageFolder(Source):
         tree = scan(path)
         layout = understand_layout(tree)
         notes = list(layout.notes)
-        if layout.classes["train"] is None or _is_heap(tree, layout):
+        if (
+            layout.classes["train"] is None
+            or _is_heap(tree, layout)
+            or _is_told_by_table(tree, layout, options)
+        ):
             files, labels = _by_tables(tree, layout, options, notes)
             found = understand(labels, options.class_names)
             task, targets, named = found.task, found.targets, found.named
@@ -84,6 +89,39 @@ def _is_heap(tree: Folder, layout: Layout) -> bool:
     general = ("images", "image", "imgs", "img", "data", "pictures", "photos", "all")
     return (
         classes[0].name.lower() in general or _table(tree, layout.splits["train"], "train", []) is not None
+    )
+
+
+def _is_told_by_table(tree: Folder, layout: Layout, options: Options) -> bool:
+    """Whether a table is asked to give labels, though there are folders as of classes.
+
+    Raises:
+        DataError: It is not asked to, but gives labels that are not those of the folders.
+    """
+    classes = layout.classes["train"]
+    found = None if len(layout.splits) > 1 else _table(tree, layout.splits["train"], "train", [])
+    if classes is None or found is None:
+        return False
+    if options.target_column is not None:
+        return True
+    if not found[0].find(LABELS):
+        return False
+    listing = understand_listing(*found, None, None)
+    pairs = {
+        (folder.name, label)
+        for folder in classes
+        for file, label in zip(listing.files, listing.labels, strict=True)
+        if file.is_relative_to(folder.path)
+    }
+    if len(pairs) in (len({name for name, _ in pairs}), 0) and len({label for _, label in pairs}) == len(
+        pairs
+    ):
+        return False
+    column = found[0].find(LABELS)[0]
+    raise DataError(
+        f"{found[0].name} gives labels (column {column!r}) that are not those of the folders "
+        f"{some([folder.name for folder in classes], 4)}: give target_column={column!r} to go by the "
+        "table, or move the table away to go by the folders"
     )
 
 
@@ -166,7 +204,7 @@ def _listing(
     if found is not None:
         listing = understand_listing(*found, options.image_column, options.target_column)
         notes += listing.notes
-        return listing
+        return _only_in(folder, listing)
     if split == "test":
         notes.append(f"the test split, folder {_relative(folder, tree)!r}, has no labels: it is left out")
         return None
@@ -175,6 +213,20 @@ def _listing(
         f"{folder.path}: the images of the {split} split lie in no folders of classes, nor is there a "
         f"table of their labels{reason}: put the images of each class into a folder, or beside them a "
         "file metadata.csv with columns file_name and label"
+    )
+
+
+def _only_in(folder: Folder, listing: Listing) -> Listing:
+    """The rows whose files lie in a split's folder: a table may list those of several."""
+    kept = [at for at, file in enumerate(listing.files) if file.is_relative_to(folder.path)]
+    if len(kept) == len(listing.files):
+        return listing
+    splits = None if listing.splits is None else [listing.splits[at] for at in kept]
+    return replace(
+        listing,
+        files=[listing.files[at] for at in kept],
+        labels=[listing.labels[at] for at in kept],
+        splits=splits,
     )
 
 
@@ -191,15 +243,26 @@ def _table(
         named: Look at tables alone that are named after the split.
     """
     for path in _tables(tree, folder, split, named):
-        places = Places([folder.path, path.parent], tree.path)
+        places = Places([folder.path], tree.path, also=[path.parent])
         try:
             table = read_table(path, lambda text, places=places: places.find(text) is not None)  # type: ignore[misc]
         except DataError as error:
             failures.append(str(error))
             continue
-        if file_column(table, places, None) is not None:
+        column = file_column(table, places, None)
+        if column is not None and (
+            split == "train" or _is_its_own(path, table.columns[column], folder, split)
+        ):
             return table, places
     return None
+
+
+def _is_its_own(path: Path, files: list[Any], folder: Folder, split: str) -> bool:
+    """Whether a table is this split's, not the training split's, whose files may have equal names."""
+    read = read_name(path.stem)
+    if path.is_relative_to(folder.path) or (read is not None and read.split == split):
+        return True
+    return any(isinstance(file, str) and ("/" in file or "\\" in file) for file in files[:20])
 
 
 def _tables(tree: Folder, folder: Folder, split: str, named: bool) -> list[Path]:

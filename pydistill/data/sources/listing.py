@@ -19,10 +19,11 @@ _FILES = (
     "filename", "file", "filepath", "path", "imagepath", "imgpath", "imagename", "imgname", "imagefile",
     "image", "img", "images", "imageid", "imgid", "idcode", "id", "name", "photo", "picture", "0",
 )  # fmt: skip
-_LABELS = (
+LABELS = (
     "label", "labels", "class", "classname", "classid", "labelname", "category", "categories", "target",
     "targets", "species", "breed", "variety", "diagnosis", "dx", "emotion", "level", "y",
 )  # fmt: skip
+"""Names of columns of labels, without case and punctuation, by falling preference."""
 _SPLITS = ("split", "usage", "subset", "set", "partition", "phase", "datasplit", "dataset")
 _PROBED = 20
 
@@ -48,14 +49,15 @@ class Places:
     """Where files that a table names are looked for: in some folders and in what lies directly in these.
 
     Args:
-        folders: In the order they are tried.
+        folders: In the order they are tried, each before what lies in it.
         root: Files must lie in it; None: anywhere, as for a table that the caller made.
+        also: Folders tried last, without what lies in them.
     """
 
-    def __init__(self, folders: Sequence[Path], root: Path | None) -> None:
+    def __init__(self, folders: Sequence[Path], root: Path | None, also: Sequence[Path] = ()) -> None:
         inner = [sub for folder in folders for sub in shown(folder) if sub.is_dir()]
         self.root = None if root is None else own_folder(root)
-        self.bases = list(dict.fromkeys([*folders, *inner]))
+        self.bases = list(dict.fromkeys([*folders, *inner, *also]))
         self.endings = ["", *sorted(ENDINGS), *(ending.upper() for ending in sorted(ENDINGS))]
 
     def find(self, text: object) -> Path | None:
@@ -166,7 +168,7 @@ def _labels(table: Table, file: str, split: str | None, asked: str | None) -> tu
         raise DataError(
             f"{table.name} has no column {asked!r}: its columns are {some(list(table.columns))}"
         )
-    usual = [name for name in table.find(_LABELS) if name in rest]
+    usual = [name for name in table.find(LABELS) if name in rest]
     name = asked or (
         usual[0] if usual else rest[0] if len(rest) == 1 or (not table.headed and rest) else None
     )

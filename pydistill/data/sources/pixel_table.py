@@ -16,6 +16,8 @@ from pydistill.errors import DataError
 from pydistill.limits import require_bytes
 
 _LABELS = ("label", "labels", "class", "classid", "target", "y", "emotion", "digit", "0")
+_NUMBERING = ("id", "index", "idx", "imageid", "unnamed0", "")
+"""Columns that count the rows."""
 _LINE = 10_000_000
 """Most characters of a row."""
 _FEWEST = 16
@@ -48,9 +50,8 @@ def pixel_columns(table: Table) -> list[str] | None:
         return None
     row = {name: next(iter(column), None) for name, column in table.columns.items()}
     number = [name for name, value in row.items() if _are_numbers([value])]
-    return (
-        [name for name in number if name not in table.find(_LABELS)[:1]] if len(number) >= _FEWEST else None
-    )
+    others = {*table.find(_LABELS)[:1], *table.find(_NUMBERING)}
+    return [name for name in number if name not in others] if len(number) >= _FEWEST else None
 
 
 def read_pixels(path: Path, layout: str | None, target: str | None) -> PixelTable | None:

@@ -86,7 +86,7 @@ def parse(path: Path, text: str, is_file: Callable[[str], bool] = lambda text: F
         raise DataError(f"{path} is empty")
     headed = not any(_is_number(cell) or is_file(cell) for cell in rows[0])
     names = (
-        [cell or str(at) for at, cell in enumerate(rows[0])]
+        [cell or f"unnamed {at}" for at, cell in enumerate(rows[0])]
         if headed
         else list(map(str, range(len(rows[0]))))
     )

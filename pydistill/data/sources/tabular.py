@@ -161,6 +161,7 @@ def _pixels(
         (note, *found.notes),
         named=found.named,
         origins={split: _origin(split, tables) for split in splits},
+        hints=tuple(Path(table.name).stem for table in tables.values()),
         folders=folders,
     )
 
@@ -193,6 +194,7 @@ def _paths(
         (*notes, *found.notes, *seen.notes()),
         named=found.named,
         origins={split: _origin(split, tables) for split in splits},
+        hints=tuple(Path(table.name).stem for table in tables.values()),
         folders=folders,
     )
 
