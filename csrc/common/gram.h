@@ -150,6 +150,7 @@ struct Rbf {
 template <class A, class Math>
 struct Laplacian {
     static constexpr Family family = Family::distance;
+    static constexpr bool cusp = true;
 
     template <int Order, class V>
     PD_FORMULA static Jet<V> jet(const Profile<A>& p, V d2) {
@@ -305,15 +306,14 @@ struct Parts {
     V out, s, row, column;
 };
 
-// Rows nearer than eight units of rounding of their norms count as equal where a derivative is taken: the
-// products that the gradients are summed up in do not resolve the direction from one to the other.
-template <class A, Family F, class V>
+// At the cusp of a kernel of a distance rows nearer than eight units of rounding of their norms count as
+// equal where a derivative is taken: the products that the gradients are summed up in do not resolve the
+// direction from one to the other. Kernels without a cusp keep their curvature there.
+template <class A, class V>
 PD_FORMULA void settle(Jet<V>& j, V base, const Side<V>& x, const Side<V>& y) {
-    if constexpr (F == Family::distance) {
-        const auto same = base < (x.square + y.square) * (A{64} * kEpsilon<A> * kEpsilon<A>);
-        j.f1 = same ? V{} : j.f1;
-        j.f2 = same ? V{} : j.f2;
-    }
+    const auto same = base < (x.square + y.square) * (A{64} * kEpsilon<A> * kEpsilon<A>);
+    j.f1 = same ? V{} : j.f1;
+    j.f2 = same ? V{} : j.f2;
 }
 
 template <class A, class V>

@@ -16,6 +16,8 @@ using BiasedNtk = Biased<A, Math, true>;
 
 template <class Shape>
 constexpr bool is_biased = requires(typename Shape::M m) { m; };
+template <class Shape>
+constexpr bool has_cusp = requires { Shape::cusp; };
 
 // Order 0: `out` is K. Order 1: what the entry adds to the gradients, g being that of K. Order 2: `out` is
 // the change of K along (hs, hx, hy) in (s, qx, qy), the rest that of the gradients.
@@ -53,7 +55,7 @@ PD_FORMULA Parts<V> entry_of(const Profile<A>& profile, V base, V s, const Side<
             if constexpr (F == Family::angle) jet.f = jet.f * x.norm * y.norm;
             return {jet.f, V{}, V{}, V{}};
         } else {
-            settle<A, F>(jet, base, x, y);
+            if constexpr (has_cusp<Shape>) settle<A>(jet, base, x, y);
             if constexpr (Order == 1)
                 return first_parts<A, F>(g, base, jet, x, y);
             else

@@ -89,7 +89,8 @@ def gram(
     _check("gram", x=x, y=y)
     numbers = (bandwidths, degree, scale, offset, depth, weight_variance, bias_variance)
     choice = _choose("gram", kernel, *numbers, x.shape[-1], x.dtype)
-    if choice.kernel == "linear" or not runs_operator(x):
+    affine = choice.kernel == "linear" or (choice.kernel == "polynomial" and choice.degree == 1)
+    if affine or not runs_operator(x):
         return plain.matrix(x, y, choice)
     return _fused(x, y, choice)
 

@@ -77,6 +77,19 @@ def test_derivatives_of_distances_where_rows_coincide(kernel, dtype):
     assert_near(curvature, torch.eye(4) * (0.0 if kernel == "laplacian" else 0.25), 1e-6)
 
 
+@pytest.mark.parametrize("kernel", DISTANCES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_second_derivatives_where_rows_of_a_set_coincide(kernel, dtype):
+    """Among others, so that the mean row is none of them; a set and its copy."""
+    x, y = (rows(5, 4, "x").to(dtype).requires_grad_() for _ in "xy")
+    out = gram(x, y, kernel, bandwidths=2.0).diagonal(dim1=1, dim2=2).sum()
+    (first,) = torch.autograd.grad(out, x, create_graph=True)
+    direction = rows(5, 4, "direction").to(dtype)
+    (second,) = torch.autograd.grad(first, y, direction)
+    assert first.abs().max() < (1e-6 if dtype == torch.float32 else 1e-14)
+    assert_near(second, direction * (0.0 if kernel == "laplacian" else 0.25), 1e-5)
+
+
 def one_sided(x, y, direction, kernel, step, **options):
     """The gradient by y near y, from one side."""
     y = (y + step * direction).requires_grad_()
