@@ -176,7 +176,8 @@ class Report:
                 found, facts = self.summary(architecture, source, regime), self.facts(source, regime)
                 spread = "" if math.isnan(found.std) else f"{100 * found.std:.1f}"
                 counts = (f"{facts.stored:,}", *([f"{facts.images:,}"] if packed else []))
-                labels = (REGIME_NAMES[regime],) if several else ()
+                used: Regime = "classes" if source == "whole" else regime  # whole data has no other labels
+                labels = (REGIME_NAMES[used],) if several else ()
                 rows.append(
                     (
                         architecture,

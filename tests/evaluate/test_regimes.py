@@ -264,5 +264,7 @@ def test_reports_of_the_first_format_still_load():
     assert values.regimes("convnet") == ("stored", "classes")
     assert values.gain("convnet") is None
     assert values.summary("convnet", "random", "classes").mean == pytest.approx(0.7)
-    assert "82.0 %" in values.text()
+    rows = [line.split("  ")[1:] for line in values.text().splitlines() if line.startswith("convnet  ")]
+    shown = [[cell.strip() for cell in row if cell][:2] for row in rows]
+    assert shown == [["as stored", "distilled"], ["classes", "whole"], ["classes", "random"]]
     assert Report.from_json(json.loads(json.dumps(values.to_json()))) == values
