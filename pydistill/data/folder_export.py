@@ -7,6 +7,7 @@ of it; ``range`` stretches each picture to its own range and keeps what undoes t
 import csv
 import dataclasses
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,15 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import safetensors.torch
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from pydistill.data.distilled import EXPORTED as ROOT
 from pydistill.data.distilled import JSON, DistilledData
+from pydistill.data.sources.opening import large_pictures, opened
 from pydistill.data.store import assemble, describe, reporting, set_tensors, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError, OutputError
 from pydistill.files import is_there, partial
+from pydistill.limits import require_bytes
 from pydistill.pictures import to_picture
 from pydistill.records import apart, rendered, sealed
 
@@ -237,6 +239,7 @@ def _fill(distilled: DistilledData, folder: Path, scale: Scale) -> Loss:
 def _read_pixels(folder: Path, facts: dict[str, Any]) -> Tensor:
     """(M, C, H, W) float32, scaled back."""
     count, *shape = facts["images"]
+    require_bytes(4 * math.prod(facts["images"]), "the exported pictures")
     listed = facts["pictures"]
     if len(listed) != count:
         raise ValueError(f"expected {count} pictures, found {len(listed)} listed")
@@ -255,14 +258,13 @@ def _read_picture(folder: Path, file: str, shape: list[int]) -> Tensor:
     if not path.is_file():
         raise ValueError(f"its picture {file!r} is missing")
     channels, height, width = shape
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            if image.size != (width, height):
-                found = f"{image.size[1]}x{image.size[0]}"
-                raise ValueError(f"expected {file!r} of {height}x{width} pixels, found {found}")
+    with large_pictures(), opened(repr(file), path.read_bytes()) as image:
+        found = (image.size[1], image.size[0])
+        pixels = None
+        if found == (height, width):
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"its picture {file!r} cannot be read: {error}") from error
+    if pixels is None:
+        raise ValueError(f"expected {file!r} of {height}x{width} pixels, found {found[0]}x{found[1]}")
     return torch.from_numpy(pixels.copy()).reshape(height, width, channels).permute(2, 0, 1)
 
 

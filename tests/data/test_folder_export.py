@@ -3,6 +3,8 @@
 import csv
 import errno
 import json
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,6 +188,11 @@ def damaged(folder: Path, how: str) -> None:
             first.unlink()
         case "another size":
             Image.new("RGB", (6, 4)).save(first)
+        case "declared huge":
+            whole = bytearray(first.read_bytes())
+            whole[16:24] = struct.pack(">II", 60_000, 60_000)
+            whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
+            first.write_bytes(whole)
         case "no PNG":
             first.write_bytes(b"GIF89a")
         case "cut":
@@ -212,8 +219,9 @@ def damaged(folder: Path, how: str) -> None:
     [
         ("no picture", "'ant/00000.png' is missing"),
         ("another size", "expected 'ant/00000.png' of 4x5 pixels, found 4x6"),
-        ("no PNG", "'ant/00000.png' cannot be read"),
-        ("cut", "'ant/00000.png' cannot be read"),
+        ("no PNG", "'ant/00000.png' cannot be decoded"),
+        ("cut", "'ant/00000.png' cannot be decoded"),
+        ("declared huge", "'ant/00000.png'"),
         ("a folder", "'ant/00000.png' is missing"),
         ("a link outside", "lies outside the folder"),
         ("altered facts", "altered"),
@@ -226,6 +234,33 @@ def test_a_damaged_export_is_refused_by_name(how: str, message: str, tmp_path: P
     damaged(tmp_path / "out", how)
     with pytest.raises(FileFormatError, match=message):
         DistilledData.from_folder(tmp_path / "out")
+
+
+def test_a_mutated_export_loads_or_is_refused(tmp_path: Path) -> None:
+    make_distilled(soft=True).export_folder(tmp_path)
+    source = np.random.default_rng(0)
+    names = ["export.json", "export.safetensors", "ant/00000.png", "cat/00005.png"]
+    for at in range(200):
+        path = tmp_path / names[at % len(names)]
+        whole = path.read_bytes()
+        changed = bytearray(whole)
+        match int(source.integers(3)):
+            case 0:
+                changed[int(source.integers(len(changed)))] ^= 1 << int(source.integers(8))
+            case 1:
+                del changed[int(source.integers(len(changed))) :]
+            case _:
+                start = int(source.integers(len(changed)))
+                changed[start : start + 8] = source.bytes(8)
+        path.write_bytes(changed)
+        try:
+            found = DistilledData.from_folder(tmp_path)
+        except FileFormatError:
+            pass
+        else:
+            assert path.suffix == ".png"  # pictures are read as they lie there
+            assert found.images.shape == (6, 3, 4, 5)
+        path.write_bytes(whole)
 
 
 def test_a_folder_that_holds_no_export_is_refused(tmp_path: Path) -> None:
