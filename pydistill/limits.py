@@ -34,17 +34,18 @@ def most_pixels() -> int:
     return _given(PIXELS) or _USUAL_PIXELS
 
 
-def require_bytes(declared: int, what: str) -> None:
+def require_bytes(declared: int, what: str, allowed: int | None = None) -> None:
     """Refuse what would take more than :func:`most_bytes`.
 
     Args:
         declared: Bytes that a file says it will take.
         what: Named in the message.
+        allowed: How much may be taken, where it is known already.
 
     Raises:
         DataError: It is too much; declared and allowed sizes are named.
     """
-    allowed = most_bytes()
+    allowed = most_bytes() if allowed is None else allowed
     if declared > allowed:
         raise DataError(
             f"{what}: {declared:,} bytes in memory are declared, {allowed:,} allowed: if it is what you "
@@ -58,6 +59,7 @@ class Allowance:
     def __init__(self, what: str = "images") -> None:
         self._what, self._taken = what, 0
         self._lock, self._large = threading.Lock(), threading.Lock()
+        self._bytes, self._pixels = most_bytes(), most_pixels()
 
     @contextlib.contextmanager
     def take(
@@ -74,17 +76,18 @@ class Allowance:
         Raises:
             DataError: It has too many pixels, or all together take too many bytes.
         """
-        pixels, allowed = shape[0] * shape[1], most_pixels()
-        if pixels > allowed:
+        pixels = shape[0] * shape[1]
+        if pixels > self._pixels:
             raise DataError(
-                f"{name}: {shape[1]} x {shape[0]} pixels ({pixels:,}) are declared, {allowed:,} a picture "
-                f"allowed: if it is what you mean, raise the limit (environment variable {PIXELS})"
+                f"{name}: {shape[1]} x {shape[0]} pixels ({pixels:,}) are declared, {self._pixels:,} a "
+                f"picture allowed: if it is what you mean, raise the limit (environment variable {PIXELS})"
             )
         height, width = kept or shape
         with self._lock:
             self._taken += height * width * channels
             taken = self._taken
-        require_bytes(taken, f"{self._what} up to {name}")
+        if taken > self._bytes:
+            require_bytes(taken, f"{self._what} up to {name}", self._bytes)
         with self._large if pixels > _LARGE else contextlib.nullcontext():
             yield
 
