@@ -175,3 +175,12 @@ def test_a_table_that_contradicts_the_folders_is_refused_unless_asked_for(
     rows = [f"HAM_part_{part}/{at},{part},50\n" for part in (1, 2) for at in range(6)]
     table.write_text("image_id,dx,age\n" + "".join(rows))
     assert load_data(tmp_path).task.class_names == ("HAM_part_1", "HAM_part_2")
+
+
+@pytest.mark.parametrize("prefix", ["", "images/"])
+def test_tables_beside_a_folder_of_images_in_each_split(tmp_path: Path, unlike: Fill, prefix: str) -> None:
+    for split, count in (("train", 12), ("test", 4)):
+        unlike(f"{split}/images", each=count)
+        rows = [f"{prefix}{at}.png,{'ab'[at % 2]}\n" for at in range(count)]
+        (tmp_path / split / "metadata.csv").write_text("file_name,label\n" + "".join(rows))
+    assert counts(load_data(tmp_path)) == (12, 4)

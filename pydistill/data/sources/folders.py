@@ -251,16 +251,17 @@ def _table(
             continue
         column = file_column(table, places, None)
         if column is not None and (
-            split == "train" or _is_its_own(path, table.columns[column], folder, split)
+            split == "train" or _is_its_own(path, table.columns[column], folder, tree)
         ):
             return table, places
     return None
 
 
-def _is_its_own(path: Path, files: list[Any], folder: Folder, split: str) -> bool:
+def _is_its_own(path: Path, files: list[Any], folder: Folder, tree: Folder) -> bool:
     """Whether a table is this split's, not the training split's, whose files may have equal names."""
-    read = read_name(path.stem)
-    if path.is_relative_to(folder.path) or (read is not None and read.split == split):
+    around = path.parent.relative_to(tree.path).parts
+    named = [read.split for part in (path.stem, *around) if (read := read_name(part)) is not None]
+    if path.is_relative_to(folder.path) or any(word != "train" for word in named):
         return True
     return any(isinstance(file, str) and ("/" in file or "\\" in file) for file in files[:20])
 
