@@ -14,6 +14,8 @@ _READABLE = 64
 _GAP = 4
 _FONT_SIZE = 15
 _LONGEST_NAME = 24
+_FEW, _WIDE = 5, 780
+"""Rows that always stand one below the other, and pixels that several beside each other may take."""
 
 
 def to_picture(image: Tensor) -> Image.Image:
@@ -31,6 +33,8 @@ def to_picture(image: Tensor) -> Image.Image:
 
 def grid(rows: Sequence[tuple[str, Tensor]], *, columns: int = 10, cell: int | None = None) -> Image.Image:
     """A picture with a row for each group of images, its name at the left.
+
+    Where rows are short and many, they go on beside each other, down first.
 
     Args:
         rows: Names and images (N, C, H, W) of pixels; what leaves [0, 1] is clamped.
@@ -52,14 +56,17 @@ def grid(rows: Sequence[tuple[str, Tensor]], *, columns: int = 10, cell: int | N
     left = max(round(font.getlength(name)) for name in names) + 3 * _GAP
     across = max(1, min(columns, max(len(images) for _, images in rows)))
     line = max(tall, _FONT_SIZE + _GAP) + _GAP
-    canvas = Image.new("RGB", (left + across * (wide + _GAP), len(rows) * line + _GAP), "white")
+    block = left + across * (wide + _GAP)
+    beside = max(1, _WIDE // block) if len(rows) > _FEW else 1
+    down = -(-len(rows) // beside)
+    canvas = Image.new("RGB", (-(-len(rows) // down) * block, down * line + _GAP), "white")
     draw = ImageDraw.Draw(canvas)
     for at, (name, (_, images)) in enumerate(zip(names, rows, strict=True)):
-        top = _GAP + at * line
-        draw.text((left - 2 * _GAP, top + tall // 2), name, fill="black", font=font, anchor="rm")
+        start, top = at // down * block + left, _GAP + at % down * line
+        draw.text((start - 2 * _GAP, top + tall // 2), name, fill="black", font=font, anchor="rm")
         for column, image in enumerate(images[:across]):
             enlarged = to_picture(image).resize((wide, tall), Image.Resampling.NEAREST)
-            canvas.paste(enlarged, (left + column * (wide + _GAP), top))
+            canvas.paste(enlarged, (start + column * (wide + _GAP), top))
     return canvas
 
 

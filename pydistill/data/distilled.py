@@ -253,10 +253,6 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         """The same set in the processor's memory."""
         return self.to("cpu")
 
-    def cuda(self) -> "DistilledData":
-        """The same set on the current GPU."""
-        return self.to("cuda")
-
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a stored image and of a view alike."""

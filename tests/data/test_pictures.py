@@ -57,6 +57,20 @@ def test_columns_bound_a_row_and_long_names_are_cut() -> None:
     assert empty.height == 2 * 68 + 4
 
 
+def test_many_short_rows_go_on_beside_each_other() -> None:
+    images = torch.arange(10.0).div(10).view(10, 1, 1, 1, 1).expand(10, 1, 1, 8, 8)
+    rows = [(str(at), image) for at, image in enumerate(images)]
+    picture = np.asarray(grid(rows))[..., 0]
+    assert picture.shape[0] == 2 * 68 + 4
+    block = picture.shape[1] // 5
+    for at in range(10):
+        right = (at // 2 + 1) * block - 4
+        top = 4 + at % 2 * 68
+        assert (picture[top : top + 64, right - 64 : right] == round(25.5 * at)).all()
+    long = [(name, image.expand(10, 1, 8, 8)) for name, image in rows]
+    assert grid(long).height == 10 * 68 + 4
+
+
 @pytest.mark.parametrize(("rows", "columns"), [([], 3), ([("a", torch.rand(1, 1, 2, 2))], 0)])
 def test_a_grid_needs_rows_and_columns(rows: list, columns: int) -> None:
     with pytest.raises(ValueError, match="expected at least 1 column and 1 row"):
