@@ -291,9 +291,8 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         if self.label_kind == "classes":
             return self
         recipe = dataclasses.replace(self.recipe, loss="task", views=None)
-        return dataclasses.replace(
-            self, targets=self.classes, origin=None, recipe=recipe, learning_rate=None
-        )
+        changes: dict[str, Any] = {"origin": None, "learning_rate": None, "recipe": recipe}
+        return dataclasses.replace(self, targets=self.classes, **changes)
 
     @property
     def nbytes(self) -> dict[str, int]:
