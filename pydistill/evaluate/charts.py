@@ -14,7 +14,7 @@ SOURCE_NAMES: dict[Source, str] = {
     "random": "random real images",
     "whole": "all training images",
 }
-_WIDTH, _SIDE, _LINE, _TOP = 560, 24, 52, 6
+_WIDTH, _SIDE, _LINE, _TOP = 560, 24, 56, 6
 _TALL, _LEFT = 200, 76
 _FEW = 40
 """Points of a curve up to which each is marked by a dot."""
@@ -76,14 +76,14 @@ def dots(report: Report, architecture: str, regime: Regime, axis: Axis) -> str:
     caption = f"{escape(printable(report.metric))} of each network, %"
     marks.append(f'<text class="tick" x="{_WIDTH / 2:.0f}" y="{bottom + 42}">{caption}</text>')
     for line, source in enumerate(sources):
-        y = _TOP + _LINE * line + 34
+        y = _TOP + _LINE * line + 38
         mean = _SIDE + span * axis.share(100 * report.summary(architecture, source, regime).mean)
         ends = f'x1="{mean:.1f}" x2="{mean:.1f}" y1="{y - 13}" y2="{y + 13}"'
-        marks.append(f'<text class="name" x="{_SIDE}" y="{y - 17}">{SOURCE_NAMES[source]}</text>')
+        marks.append(f'<text class="name" x="{_SIDE}" y="{y - 22}">{SOURCE_NAMES[source]}</text>')
         marks.append(f'<line class="mean {source}" {ends}/>')
         draws = report.values(architecture, source, regime)
         for at, draw in enumerate(draws):
-            height = y + (at - (len(draws) - 1) / 2) * min(7.0, 22 / len(draws))
+            height = y + (at - (len(draws) - 1) / 2) * min(6.0, 20 / len(draws))
             marks.extend(_dot(source, _SIDE + span * axis.share(100 * v), height, v) for v in draw)
     told = f"{report.metric} of every network of {architecture}, by what it was trained on"
     box = f'<svg viewBox="0 0 {_WIDTH} {bottom + 50}" role="img" aria-label="{_text(told)}">'
