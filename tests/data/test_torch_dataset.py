@@ -100,10 +100,11 @@ def test_channels_of_arrays_and_tensors_are_where_they_can_be(shape: tuple[int, 
 
 
 def test_channels_that_cannot_be_told_are_asked_for() -> None:
-    images = labelled(list(np.zeros((20, 4, 8, 8), np.uint8)))
-    with pytest.raises(DataError, match="it cannot be told which axis holds the channels"):
-        load_data(images)
-    assert load_data(images, layout="NCHW").shape == (4, 8, 8)
+    for shape in ((4, 8, 8), (3, 8, 3), (1, 8, 3)):
+        images = labelled(list(np.zeros((20, *shape), np.uint8)))
+        with pytest.raises(DataError, match="it cannot be told which axis holds the channels"):
+            load_data(images)
+        assert load_data(images, layout="NCHW").shape == shape
 
 
 def test_arrays_with_negative_strides() -> None:

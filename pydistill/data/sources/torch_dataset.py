@@ -70,7 +70,7 @@ class TorchDataset(Source):
             splits.get("validation"),
             splits.get("test"),
             (*notes, *seen.notes(), *learned.notes),
-            named=learned.named and any(name is not None for name in names.values()),
+            named=learned.named,
             origins={split: f"data set {type(sets[split]).__name__}" for split in splits},
             hints=tuple(type(each).__name__ for each in kinds),
             folders=tuple(part for root in roots for part in surroundings(Path(root))),
@@ -198,7 +198,10 @@ def _layout(value: Tensor | np.ndarray, where: str) -> str:
     first, last = value.shape[0] in (1, 3), value.shape[2] in (1, 3)
     if first != last:
         return "NCHW" if first else "NHWC"
-    if not first and isinstance(value, np.ndarray) and value.shape[0] <= value.shape[2]:
+    both, same = first and last, len(set(value.shape)) == 1
+    if isinstance(value, np.ndarray) and (
+        (both and not same) or (not both and value.shape[0] <= value.shape[2])
+    ):
         raise DataError(
             f"{where}: in shape {value.shape} it cannot be told which axis holds the channels: give "
             'layout="NCHW" or layout="NHWC"'
