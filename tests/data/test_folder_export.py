@@ -272,3 +272,31 @@ def test_folders_of_long_class_names_can_be_made() -> None:
     names = folder_names(("ä" * 300, "b"))
     assert [len(name.encode()) for name in names] == [100, 1]
     assert len(set(folder_names(("a" * 300 + "1", "a" * 300 + "2")))) == 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("..", "/", "a\0b"),
+        ("x" * 300, "é" * 200, "x" * 299 + "y"),
+        ("export.json", "targets.csv", "export.safetensors"),
+        ("CON", "nul", "."),
+        ("\ud800", "\x1b[31m", "\n"),
+        ("../../escape", "/etc/passwd", "C:\\x"),
+        ("", " ", "~"),
+    ],
+)
+@pytest.mark.parametrize("soft", [False, True])
+def test_no_class_name_leads_out_of_the_folder_or_breaks_it(
+    tmp_path: Path, names: tuple[str, ...], soft: bool
+) -> None:
+    made = make_distilled(soft=soft)
+    made = replace(made, task=replace(made.task, class_names=names))
+    made.export_folder(tmp_path / "out", scale="range")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    assert len(folders) == 3
+    assert all(len(path.name.encode()) <= 255 and path.name.isprintable() for path in folders)
+    back = DistilledData.from_folder(tmp_path / "out")
+    assert back.task.class_names == names
+    assert back.images.shape == made.images.shape
