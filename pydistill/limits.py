@@ -17,6 +17,7 @@ _USUAL_PIXELS = 89_478_485
 _LARGE = 1 << 24
 """Pixels above which a picture is large."""
 
+_UNPACKED, _FOLD = 1 << 28, 250
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -51,6 +52,23 @@ def require_bytes(declared: int, what: str, allowed: int | None = None) -> None:
             f"{what}: {declared:,} bytes in memory are declared, {allowed:,} allowed: if it is what you "
             f"mean, raise the limit (environment variable {BYTES})"
         )
+
+
+def require_unpacked(declared: int, packed: int, what: str) -> None:
+    """:func:`require_bytes` of what is packed: beyond 256 MiB, 250-fold at most, which pictures never reach.
+
+    Where :data:`BYTES` is set, it alone decides.
+
+    Args:
+        declared: Bytes that it is said to unpack to.
+        packed: Bytes that it takes now.
+        what: Named in the message.
+
+    Raises:
+        DataError: It is too much; declared and allowed sizes are named.
+    """
+    likely = max(_UNPACKED, _FOLD * packed)
+    require_bytes(declared, what, None if _given(BYTES) else min(likely, most_bytes()))
 
 
 class Allowance:

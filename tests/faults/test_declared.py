@@ -80,6 +80,22 @@ def test_a_gzip_file_that_unpacks_to_more_than_is_allowed_is_refused(tmp_path: P
         read_idx(path)
 
 
+def test_what_unpacks_to_more_than_pictures_do_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(limits.BYTES, raising=False)
+    monkeypatch.setattr(limits, "_UNPACKED", TEN_MIB)
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(idx(np.zeros((TEN_MIB + 1,)))))
+    with pytest.raises(DataError, match=r"a\.gz.*10,485,761 bytes .* declared, 10,485,760 allowed"):
+        read_idx(path)
+    with pytest.raises(DataError, match=r"array 'x' in .*b\.npz: 10,485,\d+ bytes .* 10,485,760 allowed"):
+        read_npz(npz_of(tmp_path / "b.npz", npy_header((TEN_MIB,)) + bytes(TEN_MIB)))
+    monkeypatch.setenv(limits.BYTES, str(2 * TEN_MIB))
+    assert len(read_idx(path)) == TEN_MIB + 1
+    assert len(read_npz(tmp_path / "b.npz")["x"]) == TEN_MIB
+
+
 def npz_of(path: Path, content: bytes, name: str = "x.npy", how: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", how) as archive:
         archive.writestr(name, content)

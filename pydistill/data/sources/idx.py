@@ -19,7 +19,7 @@ from pydistill.data.sources.idx_files import Found, characters, find, holds_idx
 from pydistill.data.sources.labels import Labelled, understand
 from pydistill.data.sources.stream import DENSEST, read_bytes
 from pydistill.errors import DataError
-from pydistill.limits import require_bytes
+from pydistill.limits import require_bytes, require_unpacked
 from pydistill.tasks import Classification
 
 _FASHION = (
@@ -147,7 +147,11 @@ def _array(file: BufferedIOBase, path: Path) -> npt.NDArray[np.uint8]:
         raise DataError(f"{damaged}it holds {on_disk}: get it anew")
     if zipped and declared > DENSEST * on_disk:
         raise DataError(f"{damaged}{on_disk} bytes cannot unpack to so many: get it anew")
-    require_bytes(declared, f"{path}, shape {shape}")
+    what = f"{path}, shape {shape}"
+    if zipped:
+        require_unpacked(declared, on_disk, what)
+    else:
+        require_bytes(declared, what)
     array = read_bytes(file, declared)
     if len(array) < declared:
         raise DataError(f"{damaged}it holds {header + len(array)}: get it anew")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydistill.data.sources.inside import read_inside
 from pydistill.data.sources.stream import DENSEST
 from pydistill.errors import DataError
-from pydistill.limits import require_bytes
+from pydistill.limits import require_unpacked
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -76,7 +76,7 @@ def _inflated(part: memoryview, order: str, path: Path) -> tuple[int, memoryview
     kind, size = struct.unpack(f"{order}II", begin)
     if size > DENSEST * len(part):
         raise ValueError(f"a deflated element announces {size:,} bytes, which {len(part):,} cannot hold")
-    require_bytes(size, f"{path}, a deflated element")
+    require_unpacked(size, len(part), f"{path}, a deflated element")
     content = stream.decompress(stream.unconsumed_tail, size + 1) if size else b""
     if len(content) != size or stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:
         raise ValueError(f"a deflated element announces {size:,} bytes, but holds another number")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pydistill.data.sources.stream import DENSEST, read_bytes
 from pydistill.errors import DataError
-from pydistill.limits import require_bytes
+from pydistill.limits import require_bytes, require_unpacked
 
 _UNREADABLE = (
     OSError,
@@ -76,6 +76,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> npt.
             raise ValueError(
                 f"{member.file_size:,} bytes are declared, which {member.compress_size:,} bytes cannot hold"
             )
+        require_unpacked(member.file_size, member.compress_size, name)
         with archive.open(member) as opened, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # files of Python 2 are read, slower
             return _array(cast("BufferedIOBase", opened), member.file_size)
