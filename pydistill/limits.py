@@ -55,7 +55,7 @@ def require_bytes(declared: int, what: str, allowed: int | None = None) -> None:
 
 
 def require_unpacked(declared: int, packed: int, what: str) -> None:
-    """:func:`require_bytes` of what is packed: beyond 256 MiB, 250-fold at most, which pictures never reach.
+    """:func:`require_bytes` of what is packed: beyond 256 MiB, 250-fold at most.
 
     Where :data:`BYTES` is set, it alone decides.
 

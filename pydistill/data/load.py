@@ -53,8 +53,9 @@ def load_data(
 
     What a file declares is checked before it is read: all images together may take a quarter of the memory
     that the machine, the container or the process may have, and beyond 256 MiB no more than 250 times what
-    they take packed (environment variable ``PYDISTILL_MAX_BYTES`` sets another limit); one picture may have 89 million pixels (``PYDISTILL_MAX_PIXELS``). Files that a
-    data set names are read only inside its own folder, links that stay inside it included.
+    they take packed (environment variable ``PYDISTILL_MAX_BYTES`` sets another limit); one picture may
+    have 89 million pixels (``PYDISTILL_MAX_PIXELS``). Files that a data set names are read only inside its
+    own folder, links that stay inside it included.
 
     Args:
         source: ``"digits"``; a Hugging Face data set by hub name; a folder of parquet, IDX or image
