@@ -59,7 +59,8 @@ def our_side(ipc: int, steps: int) -> Callable[[], object]:
     )
     state = method.start(problem)
     moved = {
-        name: value + 0.01 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
+        name: value
+        + 0.01 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)).to(value.device)
         for name, value in state["experts"][0][0].items()
     }
     training = ExpertTraining(network=network)

@@ -64,19 +64,20 @@ def step(
     """
     torch.manual_seed(seed)
     ipc, weights = len(synthetic) // len(members), list(network.parameters())
-    loss = torch.zeros((), device=real.device)
-    for at, member in enumerate(members):
-        batch = real[member[torch.randperm(len(member))[:batch_real]]]
-        own = synthetic[at * ipc : (at + 1) * ipc]
-        if augmented:
-            chosen = seed * len(members) + at
-            batch, own = augment(batch, chosen), augment(own, chosen)
-        wanted = torch.autograd.grad(F.cross_entropy(network(batch), _targets(at, batch)), weights)
-        found = torch.autograd.grad(
-            F.cross_entropy(network(own), _targets(at, own)), weights, create_graph=True
-        )
-        for ours, theirs in zip(found, wanted, strict=True):
-            loss = loss + distance(ours, theirs.detach().clone())
+    with real.device:
+        loss = torch.zeros(())
+        for at, member in enumerate(members):
+            batch = real[member[torch.randperm(len(member))[:batch_real]]]
+            own = synthetic[at * ipc : (at + 1) * ipc]
+            if augmented:
+                chosen = seed * len(members) + at
+                batch, own = augment(batch, chosen), augment(own, chosen)
+            wanted = torch.autograd.grad(F.cross_entropy(network(batch), _targets(at, batch)), weights)
+            found = torch.autograd.grad(
+                F.cross_entropy(network(own), _targets(at, own)), weights, create_graph=True
+            )
+            for ours, theirs in zip(found, wanted, strict=True):
+                loss = loss + distance(ours, theirs.detach().clone())
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
@@ -84,4 +85,4 @@ def step(
 
 
 def _targets(group: int, images: Tensor) -> Tensor:
-    return torch.full((len(images),), group, device=images.device)
+    return torch.full((len(images),), group)
