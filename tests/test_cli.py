@@ -134,6 +134,11 @@ def test_killed_run_resumes_bit_identical(source, tmp_path):
     assert files[0].name == files[1].name
     assert files[0].read_bytes() == files[1].read_bytes()
     assert not (killed / "checkpoint.safetensors").exists()
+    first, second = (json.loads((folder / "history.json").read_text()) for folder in (killed, whole))
+    assert first["steps"] == second["steps"] == list(range(1, 401))
+    assert first["metrics"] == second["metrics"]
+    begun = [line for line in (killed / "run.log").read_text().splitlines() if " begin: " in line]
+    assert len(begun) == 2
 
 
 def test_resume_after_the_end_gives_the_same_set(source, tmp_path):

@@ -1,5 +1,6 @@
 """Signals from outside: what is kept, what is said, the exit code, and that nothing runs on."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,9 +51,9 @@ class Running:
             time.sleep(0.01)
         return self
 
-    def stop(self, *numbers):
+    def stop(self, *numbers, group=False):
         for number in numbers:
-            self.process.send_signal(number)
+            (os.killpg if group else os.kill)(self.process.pid, number)
         code = self.process.wait(PATIENCE)
         deadline = time.monotonic() + PATIENCE
         while self.runs_on():
@@ -60,11 +62,13 @@ class Running:
         return code, self.log.read_text()
 
     def runs_on(self):
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        """Whether a process of the group has not ended; one that nobody waits for counts as ended."""
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self.process.pid and state != "Z":
+                    return True
+        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -156,15 +160,21 @@ def test_evaluate_says_how_to_start_again(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("processes", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)]
+    ("processes", "number", "group"),
+    [
+        (1, signal.SIGTERM, False),
+        (2, signal.SIGTERM, False),
+        (2, signal.SIGINT, True),
+        (2, signal.SIGHUP, True),
+    ],
 )
-def test_experts_end_with_all_their_processes_and_go_on(processes, number, source, tmp_path):
+def test_experts_end_with_all_their_processes_and_go_on(processes, number, group, source, tmp_path):
     out = tmp_path / "experts"
     arguments = ["experts", source, "--network", "mlp:width=8", "--out", out, "--count", "2"]
     more = ["--epochs", "100000", "--processes", str(processes)]
     first = out / "0000" / "0002.safetensors"
     running = Running(*arguments, *more, log=tmp_path / "log").until(first.exists)
-    code, said = running.stop(number)
+    code, said = running.stop(number, group=group)
     assert code == 128 + number
     assert f"stopped by {number.name}; every finished epoch is kept; go on with:\npydistill experts" in said
     assert "Traceback" not in said

@@ -2,9 +2,11 @@
 
 import dataclasses
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +222,7 @@ def _write(own: Path, first: int, snapshots: list[Tensors], storage: str) -> Non
 def _spawn(run: _Run, mine: list[int], processes: int, on_event: Callable[[Event], None] | None) -> None:
     """Share ``mine`` out among fresh processes and pass their events on."""
     threads = max(1, torch.get_num_threads() // processes)
+    _start_tracker()
     queue = get_context("spawn").SimpleQueue()
     context = spawn(  # type: ignore[no-untyped-call]
         _work,
@@ -242,6 +245,20 @@ def _spawn(run: _Run, mine: list[int], processes: int, on_event: Callable[[Event
             process.kill()
         for process in context.processes:
             process.join()
+
+
+def _start_tracker() -> None:
+    """Start the process that removes shared resources so that a terminal that closes does not end it.
+
+    It ignores SIGINT and SIGTERM by itself; SIGHUP, which reaches a whole group too, stays blocked in it.
+    """
+    if not hasattr(signal, "SIGHUP"):
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _told(queue: Any) -> Iterator[tuple[int, Progress]]:
