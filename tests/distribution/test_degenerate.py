@@ -18,7 +18,7 @@ def test_variances_beside_a_large_mean(dtype):
     variances = [maps.double().var((0, 2, 3), correction=0) for maps in rounded]
     views = [ChannelVariance().view(maps).mean(0, keepdim=True) for maps in rounded]
     expected = (variances[0] - variances[1]).square().sum()
-    assert float(ChannelVariance().loss(*views, {}, 0)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(ChannelVariance().loss(*views, {}, 0)) == pytest.approx(float(expected), rel=1e-3)
 
 
 def alike(groups=(0,), dtype=torch.float32):

@@ -40,7 +40,7 @@ class ChannelVariance(Discrepancy):
     def view(self, features: Tensor) -> Tensor:
         wide = features if features.dtype == torch.float64 else features.float()
         channels = wide.flatten(2) if wide.ndim == 4 else wide[:, :, None]
-        mean, within = channels.mean(2).double(), channels.var(2, correction=0).double()
+        mean, within = channels.mean(2, dtype=torch.float64), channels.var(2, correction=0).double()
         return torch.cat([mean, mean.square() + within], 1)
 
     def loss(self, synthetic: Tensor, real: Tensor, state: State, progress: float) -> Tensor:
