@@ -34,6 +34,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         helps={
             "class_names": "names of the classes, where the source has none or only some occur: separated "
             "by commas, or the option once for each",
+            "mirror": "whether a mirrored image keeps its class; where neither is said, names of classes, "
+            "source and folders decide, and the notes of the result say why",
             "seed": "decides which images are held out for validation",
         },
     )
