@@ -1,37 +1,16 @@
-"""What idle threads do: sleep under the command, unless the environment says otherwise."""
-
-import os
-import subprocess
-import sys
+"""What idle threads do, as it is told."""
 
 import pytest
 
-SHOWN = (
-    "import sys, contextlib, os\n"
-    "from pydistill.cli import main\n"
-    "assert 'torch' not in sys.modules\n"
-    "with contextlib.suppress(SystemExit):\n"
-    "    main(['--version'])\n"
-    "print(os.environ['OMP_WAIT_POLICY'])\n"
+from pydistill import about, threads
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [(None, "spin"), ("ACTIVE", "spin"), ("PASSIVE", "sleep"), ("passive", "sleep")]
 )
-
-
-@pytest.mark.parametrize(("given", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_the_command_lets_idle_threads_sleep_unless_told_otherwise(given, found):
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
-    done = subprocess.run(
-        [sys.executable, "-c", SHOWN], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == found
-
-
-def test_where_torch_is_loaded_nothing_is_set(monkeypatch):
-    from pydistill import threads
-
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    threads.sleep_when_idle()
-    assert "OMP_WAIT_POLICY" not in os.environ
-    assert threads.idle() == "spin"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
-    assert threads.idle() == "sleep"
+def test_what_idle_threads_do_is_told(monkeypatch, given, found):
+    if given is None:
+        monkeypatch.delenv(threads.VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(threads.VARIABLE, given)
+    assert about.installation()["idle threads"] == found

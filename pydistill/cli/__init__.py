@@ -20,7 +20,6 @@ from pydistill.cli.parser import Parser
 from pydistill.cli.stopping import Signals, StoppedError
 from pydistill.errors import DataError, DivergenceError, PydistillError
 from pydistill.shown import printable_lines
-from pydistill.threads import sleep_when_idle
 
 COMMANDS = {
     "distill": "Distil a data set into a few images a class.",
@@ -43,7 +42,6 @@ USAGE, DATA, FILES, DIVERGED = 2, 3, 4, 5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is returned, never raised (but for ``--help`` and misuse)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    sleep_when_idle()
     with Signals() as signals:
         try:
             return _run(given, signals)
