@@ -86,10 +86,14 @@ def test_splits_that_number_their_classes_differently_agree_by_name(
     folder.mkdir()
     train.to_parquet(folder / "train.parquet")
     test.to_parquet(folder / "test.parquet")
-    for source in (datasets.DatasetDict(train=train, test=test), (train, test)):
+    for source in (datasets.DatasetDict(train=train, test=test), (train, test), folder):
         data = load_data(source)
         assert data.task.class_names == ("a", "b", "c")
         assert data.test.targets.tolist() == [1, 2] * 3
+    train.to_parquet(folder / "test-00000-of-00002.parquet")
+    (folder / "test.parquet").rename(folder / "test-00001-of-00002.parquet")
+    with pytest.raises(DataError, match="class names differently, but are of one split"):
+        load_data(folder)
     with pytest.raises(DataError, match=r"labels \['d'\] are not among"):
         load_data(datasets.DatasetDict(train=train, test=renamed(made(6, 100), ["b", "d"], [0, 1] * 3)))
     texts = datasets.Dataset.from_dict(

@@ -1,6 +1,6 @@
 """Folders of parquet files, as downloaded from the Hugging Face hub or kept in its cache."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,29 +59,44 @@ class LocalParquet(Source):
         return self._read(path, _by_split(next(iter(subsets.values())), path), options)
 
     def _read(self, path: Path, splits: Mapping[str, list[Path]], options: Options) -> Raw:
-        for file in (file for files in splits.values() for file in files):
-            _require_rows(file)
-        names = {split: [str(file.absolute()) for file in files] for split, files in splits.items()}
-        found: Any = load(str(path), "parquet", cache_dir=options.cache, data_files=names)
+        found: dict[str, Any] = {}
+        for split, files in splits.items():
+            _require_alike([_described(file) for file in files], files)
+            names = {split: [str(file.absolute()) for file in files]}
+            # each split by itself: read together, all would get the class names of the first
+            found |= load(str(path), "parquet", cache_dir=options.cache, data_files=names)
         return convert(
             source_name(path), found, options, folders=surroundings(path), roots=(own_folder(path),)
         )
 
 
-def _require_rows(file: Path) -> None:
-    """Refuse a file that declares more rows than labels alone may take: equal values are stored once.
+def _described(file: Path) -> bytes | None:
+    """What a file says of its columns, class names among them; more rows than fit are refused.
+
+    Equal values are stored once, so that a small file may declare any number of rows.
 
     Raises:
-        DataError: It is too much.
+        DataError: It declares more rows than labels alone may take.
     """
     pyarrow, parquet = (
         need(name, f"{file}, to be read,", "hub") for name in ("pyarrow", "pyarrow.parquet")
     )
     try:
-        rows = parquet.read_metadata(file).num_rows
+        found = parquet.read_metadata(file)
     except (pyarrow.ArrowException, OSError, ValueError):
-        return  # whoever reads it says what is wrong with it
-    require_bytes(rows * _LEAST, f"{file}, {rows:,} rows")
+        return None  # whoever reads it says what is wrong with it
+    require_bytes(found.num_rows * _LEAST, f"{file}, {found.num_rows:,} rows")
+    return (found.metadata or {}).get(b"huggingface")
+
+
+def _require_alike(described: Sequence[bytes | None], files: Sequence[Path]) -> None:
+    """Refuse files of one split whose columns or class names differ: only the first's would be taken."""
+    for about, file in zip(described, files, strict=True):
+        if about != described[0]:
+            raise DataError(
+                f"{files[0]} and {file} describe their columns or class names differently, but are of "
+                "one split: write them alike"
+            )
 
 
 def _files(folder: Path) -> list[Path]:
