@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pydistill import nets, seeds
+from pydistill import nets, seeds, threads
 from pydistill.data.recipe import StoredViews
 from pydistill.errors import DivergenceError
 from pydistill.evaluate.feed import Feed, Stored, Views
@@ -170,16 +170,16 @@ def train(
     results: dict[int, Trained] = {}
     for together in _groups(lessons):
         run = _Run(architecture, task, training, torch.device(device), dtype, watch)
-        mode = execution
+        mode, work = execution, threads.LEAST_SHARED  # that of a module of one's own is not known
         if isinstance(architecture, nn.Module):
             if mode == "ensemble":
                 raise ValueError("an ensemble does not train a module: use the loop")
             mode = "loop"
-        elif mode != "loop":
+        else:
             first = run.build(lessons[together[0]])
-            mode = choose(first, lessons[together[0]], training, len(together))
-            if execution == "ensemble":
-                mode = execution
+            work = _work(first, lessons[together[0]], training)
+            if mode == "auto":
+                mode = choose(first, lessons[together[0]], training, len(together))
             if mode == "ensemble" and next(first.buffers(), None) is not None:
                 raise ValueError(
                     f"{architecture} has buffers, which an ensemble does not keep: use the loop"
@@ -189,7 +189,8 @@ def train(
         size = _stack_size(len(together)) if mode == "ensemble" else 1
         for start in range(0, len(together), size):
             part = together[start : start + size]
-            trained = (run.ensemble if mode == "ensemble" else run.loop)(part, lessons)
+            with threads.suited(work * len(part), run.device):
+                trained = (run.ensemble if mode == "ensemble" else run.loop)(part, lessons)
             results.update(zip(part, trained, strict=True))
     return [results[at] for at in range(len(lessons))]
 
@@ -218,9 +219,12 @@ def choose(
     stackable = next(network.buffers(), None) is None and lesson.views is None
     if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
         return "loop"
-    batch = min(training.batch_size, len(lesson.samples))
-    work = nets.flops(network, lesson.samples.shape) * batch
-    return "ensemble" if work <= _MOST_WORK else "loop"
+    return "ensemble" if _work(network, lesson, training) <= _MOST_WORK else "loop"
+
+
+def _work(network: nets.Network, lesson: Lesson, training: Training) -> int:
+    """Multiply-adds of one network's forward pass over a batch."""
+    return nets.flops(network, lesson.samples.shape) * min(training.batch_size, len(lesson.samples))
 
 
 def _stack_size(networks: int) -> int:

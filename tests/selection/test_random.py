@@ -32,7 +32,7 @@ def test_factor_one_is_the_selection_without_packing(tiny):
 
 
 def test_a_class_too_small_for_the_factor_is_named_with_what_would_do(tiny):
-    words = r"7 images a class, each packed of 4 real ones, asked for, .* '0' \(27\), .*: ask for at most 6, or"
+    words = r"7 images a class, each packed of 4 real ones, .* '0' \(27\), .*: ask for at most 6, or"
     with pytest.raises(ValueError, match=words):
         distill(tiny, "random", ipc=7, factor=2)
     words = r"packed of 64 real ones, .* '2' \(27\) .*: ask for a smaller factor, or"
