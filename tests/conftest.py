@@ -11,6 +11,7 @@ from pydistill import ops
 from pydistill.data import RealData, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
+THREADS = torch.get_num_threads()
 
 
 def pytest_configure(config):
@@ -46,6 +47,14 @@ def _device(request, monkeypatch):
     """Tests run on the CPU, where results repeat to the bit, unless they are marked ``cuda``."""
     if not request.node.get_closest_marker("cuda"):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """A test leaves torch as many threads as it found: another number rounds differently."""
+    assert torch.get_num_threads() == THREADS
+    yield
+    assert torch.get_num_threads() == THREADS
 
 
 def blobs(classes: int = 3, each: int = 30, channels: int = 1, side: int = 8, seed: int = 0) -> dict:

@@ -11,7 +11,6 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from PIL import Image
 from scipy.io import savemat
 
@@ -250,5 +249,3 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
     },
     **{f"record_{make.__name__}": _record(make) for make in test_records.KINDS},
 }
-
-torch.set_num_threads(1)
