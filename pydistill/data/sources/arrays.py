@@ -68,12 +68,10 @@ def from_arrays(
     used = {key for pair in chosen.values() for key in pair}
     spare = sorted(map(str, arrays.keys() - used))
     notes = (f"arrays that are not used: {some(spare)}",) if spare else ()
-    return Raw(
+    return Raw.of(
         name,
         found.task,
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
+        splits,
         (*found.notes, *notes),
         named=found.named,
         origins={split: f"array {chosen[split][0]!r}" for split in splits},

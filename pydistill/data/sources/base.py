@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydistill.data.real import Split
 from pydistill.tasks import Task
@@ -66,6 +66,14 @@ class Raw:
     origins: Mapping[str, str] = field(default_factory=dict)
     hints: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, name: str, task: Task, splits: Mapping[str, Split], notes: tuple[str, ...], **facts: Any
+    ) -> "Raw":
+        """A source of the splits ``train`` and, where there are any, ``validation`` and ``test``."""
+        parts = (splits["train"], splits.get("validation"), splits.get("test"))
+        return cls(name, task, *parts, notes, **facts)
 
     def splits(self) -> dict[str, Split]:
         """The splits there are, by name."""

@@ -69,12 +69,10 @@ def convert(
     }
     info = getattr(sets["train"], "info", None)
     told = [getattr(info, part, None) for part in ("dataset_name", "builder_name")]
-    return Raw(
+    return Raw.of(
         name,
         learned.task,
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
+        splits,
         (*notes, *seen.notes(), *learned.notes),
         named=learned.named,
         origins={split: f"split {chosen[split]!r}" for split in splits},

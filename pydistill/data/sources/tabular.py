@@ -152,12 +152,10 @@ def _pixels(
     found = understand(labels, options.class_names)
     splits = {split: Split(images[split], targets) for split, targets in found.targets.items()}
     note = "images are rows of pixels in a table, read as squares"
-    return Raw(
+    return Raw.of(
         name,
         found.task,
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
+        splits,
         (note, *found.notes),
         named=found.named,
         origins={split: _origin(split, tables) for split in splits},
@@ -185,12 +183,10 @@ def _paths(
     for split, targets in found.targets.items():
         encoded = ((str(path), content(path)) for path in files[split])
         splits[split] = Split(decode(encoded, options.size, seen), targets)
-    return Raw(
+    return Raw.of(
         name,
         found.task,
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
+        splits,
         (*notes, *found.notes, *seen.notes()),
         named=found.named,
         origins={split: _origin(split, tables) for split in splits},
@@ -233,12 +229,10 @@ def _encoded(name: str, tables: Mapping[str, Table | PixelTable], column: str, o
         split: Split(decode(contents[split], options.size, seen), targets)
         for split, targets in learned.targets.items()
     }
-    return Raw(
+    return Raw.of(
         name,
         learned.task,
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
+        splits,
         (f"images are column {column!r}", *learned.notes, *seen.notes()),
         named=learned.named,
         origins={split: _origin(split, tables) for split in splits},

@@ -63,12 +63,10 @@ class TorchDataset(Source):
         roots = [
             root for each in kinds if isinstance(root := getattr(each, "root", None), str | os.PathLike)
         ]
-        return Raw(
+        return Raw.of(
             type(sets["train"]).__name__,
             learned.task,
-            splits["train"],
-            splits.get("validation"),
-            splits.get("test"),
+            splits,
             (*notes, *seen.notes(), *learned.notes),
             named=learned.named,
             origins={split: f"data set {type(sets[split]).__name__}" for split in splits},
