@@ -34,6 +34,8 @@ UNRELATED = {
     "pydistill.pictures",
 }
 """Modules that bear on no figure, and are not looked into."""
+READERS = "pydistill.data.sources"
+"""The package whose work is in the data's fingerprint, which stands beside a digest."""
 COLLECTIONS = {"pydistill", "pydistill.ops"}
 """Packages that only gather what their modules hold: a name imported from one is looked up there."""
 
@@ -43,7 +45,7 @@ def digest(modules: Iterable[str]) -> str:
     found, left = {}, list(modules)
     while left:
         name = left.pop()
-        if name not in found and name not in UNRELATED:
+        if name not in found and name not in UNRELATED and not name.startswith(READERS):
             tree = ast.parse(source(name).read_text())
             found[name] = tree
             left.extend(imported(tree))

@@ -52,8 +52,11 @@ def test_what_an_error_says_is_not_code_but_when_it_is_raised_is(edited):
     )
 
 
-def test_unrelated_modules_are_not_looked_into(edited):
-    assert edited("pydistill.files", "def ", "def _") == code.digest([DM])
+@pytest.mark.parametrize(
+    ("name", "of"), [("pydistill.files", DM), ("pydistill.data.sources.base", "pydistill.data.load")]
+)
+def test_modules_that_bear_on_no_figure_are_not_looked_into(name, of, edited):
+    assert edited(name, "def ", "def _", of) == code.digest([of])
 
 
 def test_a_name_gathered_by_the_operators_is_looked_up_in_its_own_module():
