@@ -4,7 +4,8 @@ A training of T steps is a long computation: to differentiate through it as a wh
 every step is kept. Here only the state between steps is (parameters and what the optimiser remembers), and
 the way back goes step by step: one step's graph is made again, the adjoint of the state after it is turned
 into that of the state before it, and what the step contributed to the gradients of images, targets and
-rates is added up. The result is the same gradient, at the cost of one more pass over the steps.
+rates is added up. The result is the same gradient, at the cost of one more pass over the steps. Where there
+is memory for it, the graphs of all steps can be kept instead, and no pass is added (``keep_every=0``).
 
 With s_0 the first state, s_(t+1) = f_t(s_t, u) a step under what is learned, u, and L(s_T) what is wanted:
 
@@ -73,7 +74,9 @@ def unroll(
         window: Only the last ``window`` steps are differentiated: what came before counts as constant
             (truncated back-propagation through time); None: all.
         keep_every: One state in so many is kept; those between are computed again on the way back. T /
-            keep_every + keep_every states are held, for one more pass over the steps where above 1.
+            keep_every + keep_every states are held, for one more pass over the steps where above 1. 0:
+            every step's graph is kept, which takes the memory of differentiating the training as a whole
+            and saves the pass that makes the graphs again.
 
     Returns:
         The last state and the losses.
@@ -81,10 +84,10 @@ def unroll(
     Raises:
         ValueError: A number is out of range, or the window is longer than the unroll.
     """
-    _at_least_one("steps", steps)
-    _at_least_one("keep_every", keep_every)
+    _at_least("steps", steps, 1)
+    _at_least("keep_every", keep_every, 0)
     if window is not None:
-        _at_least_one("window", window)
+        _at_least("window", window, 1)
         if window > steps:
             raise ValueError(f"window must be at most steps = {steps}, got {window}")
     plan = _Plan(
@@ -105,9 +108,10 @@ class _Plan:
         first: Index of the first step.
         steps: How many.
         constant: How many of them are not differentiated.
-        keep_every: One state in so many is kept.
+        keep_every: One state in so many is kept; 0: every step's graph.
         last: The state after the last step.
         kept: States by the number of steps before them, detached.
+        graphs: Graphs of steps, likewise.
     """
 
     step: Step
@@ -119,30 +123,67 @@ class _Plan:
     keep_every: int
     last: State = field(default_factory=dict)
     kept: dict[int, State] = field(default_factory=dict)
+    graphs: dict[int, "_Graph"] = field(default_factory=dict)
 
     def run(self, done: int, state: State, learned: Sequence[Tensor]) -> tuple[State, Tensor]:
         """The step after ``done`` of them."""
         return self.step(self.first + done, state, dict(zip(self.names, learned, strict=True)))
 
-    def forward(self, start: State, learned: Sequence[Tensor], keep: bool) -> Tensor:
-        """All steps, outside any graph; the losses (T,). ``keep``: states, for the way back."""
+    def tracked(
+        self, done: int, state: State, learned: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> "tuple[_Graph, Tensor]":
+        """The step after ``done`` of them in a graph of its own, and its loss."""
+        leaves = [leaf.detach().requires_grad_() for leaf in _leaves(state)]
+        values = [value.detach().requires_grad_(want) for value, want in zip(learned, wanted, strict=True)]
+        with torch.enable_grad():
+            after, loss = self.run(done, _with_leaves(state, leaves), values)
+        return _Graph(leaves, values, after), loss
+
+    def forward(self, start: State, learned: Sequence[Tensor], wanted: Sequence[bool] | None) -> Tensor:
+        """All steps; the losses (T,), outside any graph.
+
+        Args:
+            start: The first state.
+            learned: What every step sees.
+            wanted: What of it gradients flow to; None: nothing is to be differentiated, nothing is kept.
+        """
         state, losses = start, []
         for done in range(self.steps):
-            if keep and done >= self.constant and (done - self.constant) % self.keep_every == 0:
-                self.kept[done] = state
-            state, loss = self.run(done, state, learned)
+            at = done - self.constant
+            if wanted is not None and at >= 0 and self.keep_every == 0:
+                graph, loss = self.tracked(done, state, learned, wanted)
+                self.graphs[done] = graph
+                state = _with_leaves(graph.after, [leaf.detach() for leaf in _leaves(graph.after)])
+            else:
+                if wanted is not None and at >= 0 and at % self.keep_every == 0:
+                    self.kept[done] = state
+                state, loss = self.run(done, state, learned)
             losses.append(loss.detach())
         self.last = state
         return torch.stack(losses)
 
-    def backwards(self, learned: Sequence[Tensor]) -> Iterator[tuple[int, State]]:
-        """(steps before it, state) from the last differentiated step to the first."""
+    def backwards(
+        self, learned: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> "Iterator[tuple[int, _Graph, bool]]":
+        """(steps before it, its graph, whether it is needed again), last step first."""
+        for done in sorted(self.graphs, reverse=True):
+            yield done, self.graphs[done], True
         for mark in sorted(self.kept, reverse=True):
             states = [self.kept[mark]]
             for done in range(mark, min(mark + self.keep_every, self.steps) - 1):
                 states.append(self.run(done, states[-1], learned)[0])
             while states:
-                yield mark + len(states) - 1, states.pop()
+                done = mark + len(states) - 1
+                yield done, self.tracked(done, states.pop(), learned, wanted)[0], False
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """One step's: from leaves of the state before it and what is learned to the state after it."""
+
+    leaves: list[Tensor]
+    values: list[Tensor]
+    after: State
 
 
 class _Unroll(torch.autograd.Function):
@@ -155,8 +196,8 @@ class _Unroll(torch.autograd.Function):
     def forward(ctx: Any, plan: _Plan, *given: Tensor) -> tuple[Tensor, ...]:
         count = len(given) - len(plan.names)
         state = _with_leaves(plan.start, [leaf.detach() for leaf in given[:count]])
-        keep = any(ctx.needs_input_grad)
-        losses = plan.forward(state, [value.detach() for value in given[count:]], keep)
+        wanted = ctx.needs_input_grad[1 + count :] if any(ctx.needs_input_grad) else None
+        losses = plan.forward(state, [value.detach() for value in given[count:]], wanted)
         ctx.plan, ctx.count = plan, count
         ctx.save_for_backward(*given[count:])
         ctx.mark_non_differentiable(losses)
@@ -172,9 +213,9 @@ class _Unroll(torch.autograd.Function):
         totals: list[Tensor | None] = [None] * len(learned)
         *carried, _ = adjoints
         with torch.no_grad():
-            for done, state in plan.backwards(learned):
+            for done, graph, again in plan.backwards(learned, wanted):
                 into_state = done > plan.constant or (done == 0 and start_wanted)
-                carried, shares = _adjoint(plan, done, state, learned, wanted, carried, into_state)
+                carried, shares = _adjoint(graph, wanted, carried, into_state, again)
                 totals = [_sum(total, share) for total, share in zip(totals, shares, strict=True)]
         if plan.constant:
             carried = [None] * ctx.count
@@ -182,29 +223,32 @@ class _Unroll(torch.autograd.Function):
 
 
 def _adjoint(
-    plan: _Plan,
-    done: int,
-    state: State,
-    learned: Sequence[Tensor],
+    graph: _Graph,
     wanted: Sequence[bool],
     carried: Sequence[Tensor | None],
     into_state: bool,
+    again: bool,
 ) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """One step's graph, made again: the adjoint of the state before it and its share of what is learned."""
-    leaves = [leaf.detach().requires_grad_() for leaf in _leaves(state)]
-    values = [value.detach().requires_grad_(want) for value, want in zip(learned, wanted, strict=True)]
-    with torch.enable_grad():
-        after, _ = plan.run(done, _with_leaves(state, leaves), values)
+    """The adjoint of the state before a step, and the step's share of what is learned.
+
+    Args:
+        graph: The step's.
+        wanted: What of what is learned gradients flow to.
+        carried: The adjoint of the state after the step.
+        into_state: Whether that of the state before it is wanted.
+        again: Whether the graph is kept for another way back.
+    """
+    leaves, values = graph.leaves, graph.values
     pairs = [
         (output, adjoint)
-        for output, adjoint in zip(_leaves(after), carried, strict=True)
+        for output, adjoint in zip(_leaves(graph.after), carried, strict=True)
         if adjoint is not None and output.requires_grad
     ]
     inputs = [*(leaves if into_state else []), *(v for v, want in zip(values, wanted, strict=True) if want)]
     found: Iterator[Tensor | None] = iter(())
     if pairs and inputs:
         outputs, adjoints = zip(*pairs, strict=True)
-        found = iter(torch.autograd.grad(outputs, inputs, adjoints, allow_unused=True))
+        found = iter(torch.autograd.grad(outputs, inputs, adjoints, allow_unused=True, retain_graph=again))
     before = [next(found, None) if into_state else None for _ in leaves]
     return before, [next(found, None) if want else None for want in wanted]
 
@@ -239,11 +283,11 @@ def _is_leaf(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _at_least_one(name: str, value: int) -> None:
+def _at_least(name: str, value: int, low: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
 
 
 # ---- training networks --------------------------------------------------------------------------------

@@ -89,7 +89,10 @@ class TrajectoryMatching(Method):
     learn_labels: bool = option(False, "whether the targets' logits are learned")
     label_rate: float = option(2.0, "step size on the labels' logits", above=0)
     keep_every: int = option(
-        1, "one state of the training in so many is kept, the rest computed again", low=1
+        1,
+        "one state of the training in so many is kept, the rest computed again; 0: the graphs of all steps "
+        "are kept, faster in more memory",
+        low=0,
     )
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     network: str = option("convnet", "network of the experts, for example convnet:width=64")
