@@ -13,9 +13,6 @@ their scores differ. All other rows stay as they are, and are made again when th
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +20,10 @@ from benchmarks import measure
 from benchmarks.methods.equal_scores import outdated
 from benchmarks.methods.equal_table import RESULTS, baseline, kind, options
 from benchmarks.methods.equal_time import code
-from benchmarks.methods.probe import STEPS
+from benchmarks.sides import ask
 from pydistill.files import write_text
 
-PROBE = Path(__file__).with_name("probe.py")
+STEPS = 2
 
 
 def job(row: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -37,20 +34,6 @@ def job(row: str, settings: dict[str, Any]) -> dict[str, Any]:
     shared = {name: settings[name] for name in ("ipc", "network", "split", "precision")}
     preset = None if baseline(row) else "quick"
     return {"row": row, "method": known.name, "preset": preset, "options": given, **shared}
-
-
-def ask(tree: Path, data: str, jobs: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """A checkout's answers."""
-    done = subprocess.run(
-        [sys.executable, str(PROBE)],
-        input=json.dumps({"data": data, "jobs": jobs}),
-        env=os.environ | {"PYTHONPATH": str(tree)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found: dict[str, dict[str, str]] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def restated(row: dict[str, Any], before: dict[str, str], now: dict[str, str], digest: str) -> str:
@@ -91,7 +74,7 @@ def main() -> None:
         del stale[name]
     data = str(Path(arguments.data).resolve()) if Path(arguments.data).exists() else arguments.data
     jobs = [job(name, row["settings"]) for name, row in stale.items()]
-    before, now = (ask(tree.resolve(), data, jobs) for tree in (arguments.before, measure.ROOT))
+    before, now = ask([arguments.before.resolve(), measure.ROOT], data, jobs)
     for name, row in stale.items():
         digest = code(name, row["settings"]["network"])
         print(f"{name}: {restated(row, before[name], now[name], digest)}")

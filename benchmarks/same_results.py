@@ -1,0 +1,145 @@
+"""Whether the present tree gives the results of another commit, to the bit: a row a method.
+
+    python -m benchmarks.same_results COMMIT [--row dm] [--row "idc factor=2"]
+
+The commit is checked out beside the present tree and its extension built. Both sides distil digits on one
+thread by every registered method: its quick preset in a few steps of small networks, with factor 1 and 2
+where it has one, with learned labels and experts' labels where it learns them, experts of its own trained
+first. Compared are the set, the set of a run that was ended half-way and taken up from its checkpoint, and
+every run of a short evaluation of it, with class labels or as stored, by networks and by kernels.
+
+Exit code 1 where a row differs.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import ROOT
+from benchmarks.methods.equal_table import kind, options
+from benchmarks.sides import ask, checkout
+from pydistill.method import Method, methods
+
+NETWORK = "convnet:width=8,depth=2"
+SMALL: dict[str, Any] = {
+    "iterations": 4,
+    "network": NETWORK,
+    "batch_real": 16,
+    "steps_per_network": 2,
+    "inner_steps": 4,
+    "inner_batch": 8,
+    "window": 2,
+    "teacher_steps": 5,
+    "width": 16,
+    "own_epochs": 2,
+    "own_snapshots": 4,
+    "expert_epochs": 2,
+    "last_start": 2,
+    "last_at_first": 1,
+    "grow_until": 2,
+}
+"""Options that make a run short, for the methods that have them."""
+
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"factor": 1},
+    {"factor": 2},
+    {"learn_labels": True},
+    {"learn_labels": False},
+    {"labels": "expert"},
+    {"keep_every": 2},
+    {"augment": "color_crop_cutout_flip_scale_rotate"},
+)
+"""What a method is asked for beside its quick preset, where it has the option and another value of it."""
+
+PARTS = ("set", "resumed", "networks", "kernels")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def rows() -> list[str]:
+    """Every method with each variant that it bears."""
+    return [
+        " ".join([name, *(f"{key}={_said(value)}" for key, value in variant.items())])
+        for name, method in methods().items()
+        for variant in VARIANTS
+        if _another(method, variant)
+    ]
+
+
+def _another(method: type[Method], variant: Mapping[str, Any]) -> bool:
+    """Whether a method has the options of a variant, and its quick preset other values of them."""
+    preset = method.presets["quick"]
+    usual = {f.name: preset.get(f.name, f.default) for f in dataclasses.fields(method)}
+    return all(key in usual and usual[key] != value for key, value in variant.items())
+
+
+def _said(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def job(row: str) -> dict[str, Any]:
+    """What both sides do for a row."""
+    method = kind(row)
+    fields = {f.name for f in dataclasses.fields(method)}
+    given = {name: value for name, value in SMALL.items() if name in fields} | options(row)
+    return {
+        "row": row,
+        "method": method.name,
+        "preset": "quick",
+        "options": given,
+        "ipc": 4,
+        "network": NETWORK,
+        "split": "validation",
+        "precision": "float32",
+        "resume": method().steps > 0,
+    }
+
+
+def verdict(part: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What is said of one part of a row."""
+    if part not in before and part not in now:
+        return "-"
+    if part not in before or part not in now:
+        return "only " + ("before" if part in before else "now")
+    return "equal" if before[part] == now[part] else "DIFFERS"
+
+
+def verdicts(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """One for each of :data:`PARTS`; where a side fails, its words in the first."""
+    failed = [
+        f"{side}: {each['failed']}" for side, each in (("before", before), ("now", now)) if "failed" in each
+    ]
+    if failed:
+        return ["FAILS " + "; ".join(failed), *["-"] * (len(PARTS) - 1)]
+    found = [verdict(part, before, now) for part in PARTS]
+    for side, each in (("before", before), ("now", now)):
+        if each.get("resumed", each["set"]) != each["set"]:
+            found[PARTS.index("resumed")] += f", NOT the set {side}"
+    return found
+
+
+def main() -> int:
+    """Ask both sides, print, and say by the exit code whether all is equal."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("commit", help="whose results are the right ones")
+    parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
+    arguments = parser.parse_args()
+    wanted = arguments.row or rows()
+    with checkout(arguments.commit) as tree:
+        before, now = ask([tree, ROOT], "digits", [job(row) for row in wanted], ONE_THREAD)
+    table, equal = Table("row", *PARTS), True
+    for row in wanted:
+        said = verdicts(before[row], now[row])
+        equal &= all(word in ("equal", "-") for word in said)
+        table.add_row(row, *said)
+    Console(width=120).print(table)
+    print("all equal" if equal else "not all equal")
+    return 0 if equal else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
