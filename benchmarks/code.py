@@ -17,7 +17,7 @@ LIBRARY, KERNELS = ROOT / "pydistill", ROOT / "csrc"
 UNRELATED = {
     "pydistill._version",
     "pydistill.about",
-    "pydistill.checkpoint",
+    "pydistill.storage.checkpoint",
     "pydistill.data.equality",
     "pydistill.data.export",
     "pydistill.data.folder_export",
@@ -25,13 +25,13 @@ UNRELATED = {
     "pydistill.data.short",
     "pydistill.data.told",
     "pydistill.errors",
-    "pydistill.evaluate.machine",
-    "pydistill.evaluate.page",
-    "pydistill.evaluate.report",
+    "pydistill.evaluation.machine",
+    "pydistill.evaluation.page",
+    "pydistill.evaluation.report",
     "pydistill.events",
-    "pydistill.files",
-    "pydistill.method",  # the registry: it grows with every family
-    "pydistill.pictures",
+    "pydistill.storage.files",
+    "pydistill.engine.method",  # the registry: it grows with every family
+    "pydistill.data.pictures",
 }
 """Modules that bear on no figure, and are not looked into."""
 READERS = "pydistill.data.sources"

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from pydistill import ops
-from pydistill.evaluate.machine import Meter, describe
-from pydistill.files import write_text
+from pydistill.evaluation.machine import Meter, describe
 from pydistill.machine import resolve_precision
+from pydistill.storage.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -37,7 +37,7 @@ def main() -> None:
 def answer(job: dict[str, Any], data: Any) -> dict[str, str]:
     """Digests of the set, of networks' scores on it, of kernels', and of the set of a resumed run."""
     from pydistill import distill, evaluate, make_method
-    from pydistill.evaluate import named
+    from pydistill.evaluation import named
 
     method = make_method(job["method"], job["preset"], **job["options"])
     made = distill(data, method, ipc=job["ipc"], seed=0)

@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.measure import ROOT
 from benchmarks.methods.equal_table import kind, options
 from benchmarks.sides import ask, checkout
-from pydistill.method import Method, methods
+from pydistill.engine.method import Method, methods
 
 NETWORK = "convnet:width=8,depth=2"
 SMALL: dict[str, Any] = {

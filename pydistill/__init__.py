@@ -29,13 +29,13 @@ from pydistill.errors import (
 
 if TYPE_CHECKING:
     from pydistill.data import DistilledData, RealData, load_data
-    from pydistill.distill import distill
-    from pydistill.evaluate import Protocol, Report, evaluate
+    from pydistill.engine.method import Method, make_method, methods
+    from pydistill.engine.run import distill
+    from pydistill.evaluation import Protocol, Report, evaluate
     from pydistill.experts import Experts, ExpertTraining, load_experts, train_experts
-    from pydistill.method import Method, make_method, methods
-    from pydistill.relabel import relabel
-    from pydistill.ridge import KernelRidge
-    from pydistill.training import train
+    from pydistill.kernels.ridge import KernelRidge
+    from pydistill.training.simple import train
+    from pydistill.training.teacher import relabel
 
 __all__ = [
     "CheckpointError",
@@ -69,13 +69,13 @@ __all__ = [
 
 _HOMES = {
     "data": ("DistilledData", "RealData", "load_data"),
-    "distill": ("distill",),
-    "evaluate": ("Protocol", "Report", "evaluate"),
+    "engine.method": ("Method", "make_method", "methods"),
+    "engine.run": ("distill",),
+    "evaluation": ("Protocol", "Report", "evaluate"),
     "experts": ("ExpertTraining", "Experts", "load_experts", "train_experts"),
-    "method": ("Method", "make_method", "methods"),
-    "relabel": ("relabel",),
-    "ridge": ("KernelRidge",),
-    "training": ("train",),
+    "kernels.ridge": ("KernelRidge",),
+    "training.simple": ("train",),
+    "training.teacher": ("relabel",),
 }
 """The module of each name above that is imported when it is asked for; as under ``TYPE_CHECKING``."""
 
@@ -99,15 +99,6 @@ class _Package(ModuleType):
                 if error.name != f"pydistill.{name}":
                     raise
         raise AttributeError(f"module 'pydistill' has no attribute {name!r}{did_you_mean(name, __all__)}")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """As ever, but ``distill``, ``evaluate`` and ``relabel`` stay the functions.
-
-        Importing a submodule sets it as an attribute of its package; in which order modules are imported
-        would otherwise decide what these names mean.
-        """
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *__all__})

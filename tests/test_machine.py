@@ -7,10 +7,10 @@ import torch
 
 from pydistill import about, distill, evaluate, make_method
 from pydistill.cli import main
-from pydistill.evaluate.machine import describe
+from pydistill.engine.method import settled
+from pydistill.evaluation.machine import describe
 from pydistill.events import Notice
 from pydistill.machine import cpu_level, describe_cpu, native_bfloat16, resolve_precision, slowdown
-from pydistill.method import settled
 
 DM = {"network": "convnet:width=4,depth=2", "batch_real": 8, "iterations": 2, "ipc": 1}
 SHORT = {"architectures": ("mlp:width=4",), "repeats": 1, "epochs": 2, "random_draws": 0, "whole": False}

@@ -9,13 +9,13 @@ import torch
 
 from pydistill import nets
 from pydistill.data import RealData
-from pydistill.distill import distill, distillation
-from pydistill.evaluate import evaluate
+from pydistill.engine.problem import make_problem
+from pydistill.engine.run import distill, distillation
+from pydistill.evaluation import evaluate
 from pydistill.experts import ExpertTraining, train_experts
 from pydistill.modes import plain_modes
-from pydistill.problem import make_problem
-from pydistill.relabel import relabel
-from tests.test_methods import small
+from pydistill.training.teacher import relabel
+from tests.engine.test_methods import small
 
 
 @pytest.mark.parametrize("recorded", [True, False])

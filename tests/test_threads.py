@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pydistill import about, threads
-from pydistill.evaluate.samples import TensorSamples
-from pydistill.evaluate.train import Lesson, Training, train
+from pydistill.training.samples import TensorSamples
+from pydistill.training.trainer import Lesson, Training, train
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@
 
 100 maps, channels_last, float32, with bias: the layers of ConvNet-3/128 on 32 x 32 images, and wider and
 uneven ones. ``backward`` is forward and both gradients, ``double backward`` those and their gradients by
-:mod:`pydistill.second_order`, against the same with torch's convolution in place of the kernels. The sides
-take turns in one process; medians over rounds. The peak is that of a fresh process a side, over what it
-held before, after 4 x 4 maps that load what is loaded once. Errors are of value and gradients, in norm,
+:mod:`pydistill.ops.second_order`, against the same with torch's convolution in place of the kernels. The
+sides take turns in one process; medians over rounds. The peak is that of a fresh process a side, over what
+it held before, after 4 x 4 maps that load what is loaded once. Errors are of value and gradients, in norm,
 against float64.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks import measure
 from pydistill.ops import reference_only
-from pydistill.second_order import convolution
+from pydistill.ops.second_order import convolution
 
 IMAGES = 100
 # (I, O, H, W)

@@ -1,6 +1,6 @@
 """Several networks at once: stacked under ``torch.func.vmap`` against one after the other.
 
-From this table comes the rule of ``pydistill.evaluate.train.choose``. Where other
+From this table comes the rule of ``pydistill.training.trainer.choose``. Where other
 processes share the cores, one thread (``OMP_NUM_THREADS=1``) is timed by its own processor time:
 
     python -m benchmarks.kernels.ensemble
@@ -19,9 +19,9 @@ from rich.table import Table
 
 from benchmarks import measure
 from pydistill import nets, seeds
-from pydistill.evaluate.samples import TensorSamples
-from pydistill.evaluate.train import Execution, Lesson, Training, choose, train
 from pydistill.tasks import Classification
+from pydistill.training.samples import TensorSamples
+from pydistill.training.trainer import Execution, Lesson, Training, choose, train
 
 CLASSES = Classification(tuple(str(at) for at in range(10)))
 ARCHITECTURES = ("mlp", "convnet:width=16", "convnet:width=32", "convnet:width=64", "convnet:width=128")

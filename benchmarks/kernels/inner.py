@@ -3,8 +3,9 @@
     python -m benchmarks.kernels.inner [--rounds 5] [--quick] [--out FILE]
 
 ConvNet-3/128 on 100 images of 3 x 32 x 32, SGD, T steps from random weights; gradients to images, rate and
-initial weights of the loss on the same images. Four sides: ``ours`` (:mod:`pydistill.inner`), ``ours,
-graphs kept`` (the same with ``keep_every=0``), ``full graph`` (the same training in plain torch,
+initial weights of the loss on the same images. Four sides: ``ours``
+(:mod:`pydistill.training.unrolled`), ``ours, graphs kept`` (the same with ``keep_every=0``), ``full
+graph`` (the same training in plain torch,
 ``torch.func.grad`` of a functional call at every step, all in one graph), ``higher style`` (the same with
 ``create_graph=True`` and a list of updated parameters, as the library higher does it). The sides take turns
 in one process; the peak is a fresh process's, over what it held before, after one step has loaded what a
@@ -24,8 +25,8 @@ from torch import Tensor, nn
 
 from benchmarks import measure
 from pydistill import nets
-from pydistill.inner import Course
 from pydistill.optim import Sgd
+from pydistill.training.unrolled import Course
 
 IMAGES, SHAPE, CLASSES, RATE = 100, (3, 32, 32), 10, 0.01
 STEPS = (2, 4, 8, 16, 32, 64)

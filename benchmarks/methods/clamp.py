@@ -19,9 +19,9 @@ from benchmarks import measure
 from benchmarks.methods.equal_table import options
 from pydistill.data import DistilledData, RealData, load_data
 from pydistill.data.folder_export import loss_of
-from pydistill.distill import distill
-from pydistill.evaluate import evaluate
-from pydistill.evaluate.statistics import summarise
+from pydistill.engine.run import distill
+from pydistill.evaluation import evaluate
+from pydistill.evaluation.statistics import summarise
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
 SIDES = ("as learned", "clamped pictures", "stretched pictures", "clamp while learned")

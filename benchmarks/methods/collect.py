@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks import measure
-from pydistill.files import write_text
+from pydistill.storage.files import write_text
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
 

@@ -22,8 +22,8 @@ import torch
 from benchmarks import measure
 from benchmarks.methods import plain_dm
 from pydistill.data import RealData, load_data
-from pydistill.method import make_method
-from pydistill.problem import make_problem
+from pydistill.engine.method import make_method
+from pydistill.engine.problem import make_problem
 
 WIDTH, DEPTH, IPC, BATCH_REAL = 128, 3, 10, 256
 SIDES = ("plain", "float32", "bfloat16")

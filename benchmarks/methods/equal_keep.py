@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydistill.data.distilled import DistilledData
-from pydistill.files import write_text
+from pydistill.storage.files import write_text
 
 FACTS = "kept.json"
 

@@ -14,8 +14,8 @@ from benchmarks import measure
 from pydistill.data import RealData
 from pydistill.data.distilled import DistilledData
 from pydistill.data.recipe import TRAINED, Recipe
-from pydistill.evaluate import Protocol, Report, evaluate, named
-from pydistill.evaluate.candidates import gather
+from pydistill.evaluation import Protocol, Report, evaluate, named
+from pydistill.evaluation.candidates import gather
 
 DRAWS = 10
 """Random selections that a row is compared with."""

@@ -16,8 +16,8 @@ from rich.table import Table
 from benchmarks import measure
 from benchmarks.methods.equal_scores import BESIDE, CLASSES, STORED, accuracies, all_of
 from pydistill.data import RealData
-from pydistill.evaluate.statistics import Summary, difference, summarise
-from pydistill.method import Method, methods
+from pydistill.engine.method import Method, methods
+from pydistill.evaluation.statistics import Summary, difference, summarise
 
 WHOLE = "whole"
 """The row of networks trained on all real images."""

@@ -69,15 +69,15 @@ from benchmarks.methods.equal_table import (
 )
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
+from pydistill.data.pictures import grid, write_picture
 from pydistill.data.recipe import TRAINED
-from pydistill.distill import collect, distill
-from pydistill.evaluate import evaluate, named
-from pydistill.files import write_text
+from pydistill.engine.method import Method, make_method, methods
+from pydistill.engine.problem import make_problem
+from pydistill.engine.run import collect, distill
+from pydistill.evaluation import evaluate, named
 from pydistill.machine import PRECISIONS, describe_cpu
-from pydistill.method import Method, make_method, methods
 from pydistill.nets import parse
-from pydistill.pictures import grid, write_picture
-from pydistill.problem import make_problem
+from pydistill.storage.files import write_text
 
 MARKS = (0.1, 1 / 3)
 """Shares of the steps after which a row's first set is looked at on the way."""

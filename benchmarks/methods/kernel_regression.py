@@ -22,10 +22,10 @@ from benchmarks.methods.equal_scores import DRAWS, by_name
 from benchmarks.methods.equal_table import options, percent
 from benchmarks.methods.equal_time import code, configured, fitting
 from pydistill.data import DistilledData, RealData, load_data
-from pydistill.distill import distill
-from pydistill.evaluate import Protocol, evaluate
-from pydistill.evaluate.statistics import summarise
-from pydistill.pictures import write_picture
+from pydistill.data.pictures import write_picture
+from pydistill.engine.run import distill
+from pydistill.evaluation import Protocol, evaluate
+from pydistill.evaluation.statistics import summarise
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
 BUDGETS = (2.5, 5.0, 10.0, 20.0, 60.0)

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks import measure
 from pydistill.data import RealData, load_data
-from pydistill.method import make_method
-from pydistill.problem import make_problem
+from pydistill.engine.method import make_method
+from pydistill.engine.problem import make_problem
 
 EACH = 300
 

@@ -20,11 +20,11 @@ from torch import Tensor
 from benchmarks import measure
 from benchmarks.methods.plain_dc import PlainClassifier
 from pydistill.data import RealData, load_data
+from pydistill.engine.method import make_method
+from pydistill.engine.problem import make_problem
 from pydistill.experts.store import Experts
 from pydistill.experts.training import ExpertTraining
 from pydistill.experts.trajectory import Kept
-from pydistill.method import make_method
-from pydistill.problem import make_problem
 
 STEPS = (8, 16, 32)
 WIDTH, DEPTH, RATE = 128, 3, 0.01

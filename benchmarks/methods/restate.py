@@ -21,7 +21,7 @@ from benchmarks.methods.equal_scores import outdated
 from benchmarks.methods.equal_table import RESULTS, baseline, kind, options
 from benchmarks.methods.equal_time import code
 from benchmarks.sides import ask
-from pydistill.files import write_text
+from pydistill.storage.files import write_text
 
 STEPS = 2
 

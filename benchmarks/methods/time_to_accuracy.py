@@ -26,13 +26,13 @@ from benchmarks.methods import plain_dm
 from benchmarks.methods.equal_time import code, configured
 from pydistill.data import RealData, load_data
 from pydistill.data.distilled import DistilledData
-from pydistill.distill import collect, distill
-from pydistill.evaluate import evaluate, named
-from pydistill.evaluate.statistics import summarise
+from pydistill.data.pictures import write_picture
+from pydistill.engine.problem import make_problem
+from pydistill.engine.run import collect, distill
+from pydistill.evaluation import evaluate, named
+from pydistill.evaluation.statistics import summarise
 from pydistill.machine import PRECISIONS
 from pydistill.nets import parse
-from pydistill.pictures import write_picture
-from pydistill.problem import make_problem
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
 PLAIN = "plain dm"

@@ -19,7 +19,7 @@ from pydistill.cli.stopping import Signals, StoppedError
 from pydistill.shown import duration, printable, printable_lines
 
 if TYPE_CHECKING:
-    from pydistill.forecast import Forecast
+    from pydistill.cli.forecast import Forecast
 
 _MANY = 1000
 """Iterations that are announced."""

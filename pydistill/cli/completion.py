@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from pydistill.catalogue import summaries
 from pydistill.cli.parser import Parser
+from pydistill.engine.catalogue import summaries
 
 SHELLS = ("bash", "zsh", "fish")
 _HOW = {

@@ -12,9 +12,9 @@ from pydistill._version import __version__
 from pydistill.cli.common import same_command
 from pydistill.cli.signature import add_options, said
 from pydistill.errors import OutputError
-from pydistill.records import Kind, read_json
-from pydistill.run_folder import LOG
 from pydistill.shown import printable
+from pydistill.storage.records import Kind, read_json
+from pydistill.storage.run_folder import LOG
 
 SOURCES = "digits; a folder (images, parquet, IDX, tables), an .npz or .csv file, or a Hugging Face name"
 

@@ -15,11 +15,11 @@ from pydistill.cli.signature import add_options, said
 from pydistill.cli.stopping import StoppedError
 from pydistill.data import load_data
 from pydistill.data.short import shortage
-from pydistill.distill import distill
-from pydistill.method import Method, make_method, methods, notices, option_types
-from pydistill.problem import SHORT_CLASSES, resolve_device
-from pydistill.records import write_json
-from pydistill.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, require_free
+from pydistill.engine.method import Method, make_method, methods, notices, option_types
+from pydistill.engine.problem import SHORT_CLASSES, resolve_device
+from pydistill.engine.run import distill
+from pydistill.storage.records import write_json
+from pydistill.storage.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, require_free
 
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
@@ -116,7 +116,7 @@ def _shorter(method: Method, preset: str | None, chosen: dict[str, Any]) -> str:
 def _foretell(
     options: argparse.Namespace, screen: Console, method: Method, run: dict[str, Any]
 ) -> dict[str, Any]:
-    from pydistill.forecast import of_distillation
+    from pydistill.cli.forecast import of_distillation
 
     run = {name: value for name, value in run.items() if name not in ("preset", "checkpoint_every")}
     require_free(options.out, resume=run.get("resume", False), overwrite=run.pop("overwrite", False))

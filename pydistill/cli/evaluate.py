@@ -13,8 +13,8 @@ from pydistill.cli.data_options import add_data_options, logged, recipe_of, reco
 from pydistill.cli.signature import add_options, said
 from pydistill.data import DistilledData, load_data
 from pydistill.errors import FileFormatError
-from pydistill.evaluate import Protocol, evaluate, named
-from pydistill.evaluate.protocol import CHOICES, PROTOCOLS
+from pydistill.evaluation import Protocol, evaluate, named
+from pydistill.evaluation.protocol import CHOICES, PROTOCOLS
 from pydistill.shown import printable
 
 
@@ -69,7 +69,7 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     data = load_data(**recipe)
     say(screen, data.summary())
     if options.dry_run:
-        from pydistill.forecast import of_evaluation
+        from pydistill.cli.forecast import of_evaluation
 
         device = said(options, "evaluate").get("device", "auto")
         return foretell(screen, of_evaluation(distilled, data, protocol, device=device), options.folder)

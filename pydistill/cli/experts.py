@@ -59,7 +59,7 @@ def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     data = load_data(**recipe_of(options))
     say(screen, data.summary())
     if options.dry_run:
-        from pydistill.forecast import of_experts
+        from pydistill.cli.forecast import of_experts
 
         taken = {name: value for name, value in run.items() if name not in ("rank", "ranks")}
         return foretell(

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from pydistill.cli.data_options import RECIPE, RECORD, recorded
-from pydistill.records import write_json
 from pydistill.shown import printable
+from pydistill.storage.records import write_json
 
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from pydistill.catalogue import summaries
 from pydistill.cli.common import console
+from pydistill.engine.catalogue import summaries
 
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ def _in_full() -> list[dict[str, Any]]:
     """With options and presets, for which the methods themselves are imported."""
     import dataclasses
 
-    from pydistill.method import methods
+    from pydistill.engine.method import methods
 
     return [
         {

@@ -337,7 +337,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             FileFormatError: A file is truncated, was altered, or is of another format or version.
         """
         from pydistill.data.store import ROOT, load
-        from pydistill.files import is_there
+        from pydistill.storage.files import is_there
 
         folder = Path(folder)
         if is_there(folder / EXPORTED) and not is_there(folder / ROOT):
@@ -383,7 +383,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             ValueError: ``columns`` is below 1.
             OutputError: It could not be written.
         """
-        from pydistill.pictures import grid, write_picture
+        from pydistill.data.pictures import grid, write_picture
 
         pixels, classes = self.pixels(), self.classes
         rows = [(name, pixels[classes == at]) for at, name in enumerate(self.task.class_names)]

@@ -19,9 +19,9 @@ from pydistill.data.distilled import DistilledData
 from pydistill.data.store import assemble, describe, reporting, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError
 from pydistill.extras import need
-from pydistill.files import is_there, write_atomically, write_bytes
 from pydistill.limits import require_bytes
-from pydistill.records import ZEROS, apart, is_stamped, sealed, stamp
+from pydistill.storage.files import is_there, write_atomically, write_bytes
+from pydistill.storage.records import ZEROS, apart, is_stamped, sealed, stamp
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from pydistill.data.distilled import EXPORTED as ROOT
 from pydistill.data.distilled import JSON, DistilledData
+from pydistill.data.pictures import to_picture
 from pydistill.data.sources.opening import large_pictures, opened
 from pydistill.data.store import assemble, describe, reporting, set_tensors, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError, OutputError
-from pydistill.files import is_there, partial
 from pydistill.limits import require_bytes
-from pydistill.pictures import to_picture
-from pydistill.records import apart, rendered, sealed
+from pydistill.storage.files import is_there, partial
+from pydistill.storage.records import apart, rendered, sealed
 
 Scale: TypeAlias = Literal["clamp", "range"]
 _REST = "export.safetensors"

@@ -23,8 +23,8 @@ from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.recipe import Recipe, under
 from pydistill.errors import DataError, FileFormatError
-from pydistill.files import is_there, write_bytes
-from pydistill.records import apart, intact, rendered, write_sealed
+from pydistill.storage.files import is_there, write_bytes
+from pydistill.storage.records import apart, intact, rendered, write_sealed
 from pydistill.tasks import Classification, Task
 
 FORMAT = "pydistill.distilled"
@@ -144,7 +144,8 @@ def unsealed(text: bytes, where: Path) -> dict[str, Any]:
     """The facts in ``text``, checked for format, version and checksum.
 
     Raises:
-        FileFormatError: They are not what :func:`pydistill.records.sealed` made, or of another version.
+        FileFormatError: They are not what :func:`pydistill.storage.records.sealed` made, or of another
+            version.
     """
     try:
         facts = json.loads(text)

@@ -152,7 +152,7 @@ def picture(rows: Sequence[tuple[str, torch.Tensor]], caption: str) -> str:
     """An image element that holds a grid of images, nothing where there is none."""
     if not rows:
         return ""
-    from pydistill.pictures import grid
+    from pydistill.data.pictures import grid
 
     file, longest = io.BytesIO(), max(rows[0][1].shape[-2:])
     if longest > _SIDE:

@@ -155,7 +155,7 @@ def targets_for(distilled: "DistilledData", name: str) -> Tensor:
 
 def optimiser_settings(distilled: "DistilledData") -> dict[str, float]:
     """See :meth:`DistilledData.optimiser_settings`."""
-    from pydistill.evaluate.protocol import PROTOCOLS  # needed here alone; it imports this package
+    from pydistill.evaluation.protocol import PROTOCOLS  # needed here alone; it imports this package
 
     quick = PROTOCOLS["quick"]
     rate = quick.learning_rate if distilled.learning_rate is None else distilled.learning_rate

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydistill.distribution.discrepancies.adversary import PENALTIES
 from pydistill.distribution.matching import QUICK, DistributionMatching
-from pydistill.method import option
+from pydistill.engine.method import option
 
 
 @dataclass(frozen=True, kw_only=True)

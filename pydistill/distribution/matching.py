@@ -16,17 +16,17 @@ from torch import Tensor
 
 from pydistill import nets, optim
 from pydistill.augment import Augmentation, Parameters
-from pydistill.checkpoint import CACHE
 from pydistill.data.formation import check_factor, decode, repeat_targets
 from pydistill.distribution.discrepancies import Term
 from pydistill.distribution.discrepancies.base import as_sets
-from pydistill.initial import initial
-from pydistill.layers import Layer, parse_layers
+from pydistill.engine.initial import initial
+from pydistill.engine.method import Family, Method, State, Synthetic, option
+from pydistill.engine.pool import Lesson, Networks, parse_networks
+from pydistill.engine.problem import Problem
 from pydistill.machine import AUTO, PRECISIONS, resolve_precision
-from pydistill.method import Family, Method, State, Synthetic, option
-from pydistill.networks import Lesson, Networks, parse_networks
-from pydistill.problem import Problem
+from pydistill.nets.features import Layer, parse_layers
 from pydistill.selection.prototypes import representatives
+from pydistill.storage.checkpoint import CACHE
 from pydistill.tasks import Draw
 from pydistill.tasks.base import chunks
 

@@ -21,8 +21,8 @@ from pydistill.distribution.discrepancies import (
     Term,
 )
 from pydistill.distribution.matching import QUICK, DistributionMatching
-from pydistill.layers import Layer
-from pydistill.method import option, register
+from pydistill.engine.method import option, register
+from pydistill.nets.features import Layer
 
 
 @register

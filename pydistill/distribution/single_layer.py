@@ -26,8 +26,8 @@ from pydistill.distribution.discrepancies.adversary import LOSSES
 from pydistill.distribution.discrepancies.gaussian import COVARIANCES, DIRECTIONS
 from pydistill.distribution.discrepancies.kernel import KERNELS
 from pydistill.distribution.matching import QUICK, DistributionMatching
-from pydistill.layers import Layer
-from pydistill.method import option, register
+from pydistill.engine.method import option, register
+from pydistill.nets.features import Layer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ import torch
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
-from pydistill.checkpoint import Checkpoint
 from pydistill.data.real import RealData
 from pydistill.distributed import World
+from pydistill.engine.problem import resolve_device
 from pydistill.errors import OutputError, PydistillError
 from pydistill.events import Event, Progress
 from pydistill.experts.store import (
@@ -32,12 +32,12 @@ from pydistill.experts.store import (
 )
 from pydistill.experts.training import Expert, ExpertTraining, State
 from pydistill.experts.trajectory import Kept, snapshot_path, write_snapshot
-from pydistill.files import clear_leftovers
 from pydistill.modes import plain_modes
 from pydistill.optim import Tensors
-from pydistill.problem import resolve_device
-from pydistill.records import write_json
-from pydistill.run_folder import left_as_found
+from pydistill.storage.checkpoint import Checkpoint
+from pydistill.storage.files import clear_leftovers
+from pydistill.storage.records import write_json
+from pydistill.storage.run_folder import left_as_found
 
 STORAGES = ("float32", "bfloat16")
 _CHECKPOINT = "checkpoint.safetensors"

@@ -19,10 +19,10 @@ from pydistill.data.real import RealData
 from pydistill.errors import DataError, FileFormatError
 from pydistill.experts.training import ExpertTraining
 from pydistill.experts.trajectory import Stored, Trajectory
-from pydistill.files import is_there
-from pydistill.identity import READ, data_identity, differences
-from pydistill.records import Kind, read_json, write_json
-from pydistill.typed import typed
+from pydistill.storage.files import is_there
+from pydistill.storage.identity import READ, data_identity, differences
+from pydistill.storage.records import Kind, read_json, write_json
+from pydistill.storage.typed import typed
 
 MANIFEST, FACTS = "manifest.json", "expert.json"
 RECORD = Kind("pydistill.experts", 2, "a manifest of experts", "train them again, into another folder")
@@ -39,7 +39,8 @@ class Experts:
         data: Its (fingerprint, preprocessing).
         trajectories: One an expert.
         where: Named in messages.
-        read: How it was read, see :func:`~pydistill.identity.data_identity`; empty where that is not known.
+        read: How it was read, see :func:`~pydistill.storage.identity.data_identity`; empty where that is
+            not known.
     """
 
     training: ExpertTraining

@@ -19,8 +19,8 @@ from pydistill import nets, optim, seeds
 from pydistill.augment import Augmentation
 from pydistill.data.real import RealData
 from pydistill.errors import DivergenceError
-from pydistill.evaluate.scoring import score
 from pydistill.optim import Tensors
+from pydistill.training.scoring import score
 
 State = dict[str, Any]
 

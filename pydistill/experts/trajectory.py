@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pydistill.optim import Tensors
-from pydistill.records import Kind, read_tensors, write_tensors
+from pydistill.storage.records import Kind, read_tensors, write_tensors
 
 RECORD = Kind("pydistill.snapshot", 2, "a snapshot of an expert", "train these experts again")
 

@@ -7,7 +7,7 @@ import torch
 from pydistill.errors import FileFormatError
 from pydistill.nets.base import Network
 from pydistill.nets.build import build, require_weights
-from pydistill.records import Kind, read_tensors, write_tensors
+from pydistill.storage.records import Kind, read_tensors, write_tensors
 
 RECORD = Kind("pydistill.network", 2, "a network", "train and save it again")
 

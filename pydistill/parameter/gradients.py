@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pydistill import nets
+from pydistill.ops.second_order import second_order
 from pydistill.optim import Tensors
-from pydistill.second_order import second_order
 
 MATCHED = ("weights", "filters", "all")
 """Which parameters: those of two dimensions or more, convolutions alone, or biases and norms too."""

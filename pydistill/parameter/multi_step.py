@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pydistill.initial import INITS
-from pydistill.method import option, register
+from pydistill.engine.initial import INITS
+from pydistill.engine.method import option, register
 from pydistill.parameter.trajectories import TrajectoryMatching
 
 
@@ -48,8 +48,9 @@ class MatchingTrainingTrajectories(TrajectoryMatching):
 class ConstantMemoryTrajectories(TrajectoryMatching):
     """TESLA: MTT in memory that does not depend on T, with soft labels that experts give.
 
-    The memory is the same for every method of this module, by :mod:`pydistill.inner`; the gradient is the
-    full unroll's, where the paper's public code takes the weights between steps for constants.
+    The memory is the same for every method of this module, by :mod:`pydistill.training.unrolled`; the
+    gradient is the full unroll's, where the paper's public code takes the weights between steps for
+    constants.
 
     [0] J. Cui, R. Wang, S. Si, C.-J. Hsieh: Scaling Up Dataset Distillation to ImageNet-1K with Constant
         Memory. ICML 2023, arXiv:2211.10586.

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from pydistill import optim
 from pydistill.augment import Augmentation, Parameters
-from pydistill.checkpoint import CACHE
 from pydistill.data.formation import decode, repeat_targets
-from pydistill.initial import INITS, initial
-from pydistill.method import Family, Method, State, Synthetic, option, register
-from pydistill.networks import Lesson, Networks, Pool, parse_networks, settle
+from pydistill.engine.initial import INITS, initial
+from pydistill.engine.method import Family, Method, State, Synthetic, option, register
+from pydistill.engine.pool import Lesson, Networks, Pool, parse_networks, settle
+from pydistill.engine.problem import Problem
 from pydistill.ops import gradient_distance
 from pydistill.ops.gradient_distance import KINDS
+from pydistill.optim.schedules import SCHEDULES
 from pydistill.parameter.gradients import MATCHED, PER, Gradients
-from pydistill.problem import Problem
-from pydistill.schedules import SCHEDULES
+from pydistill.storage.checkpoint import CACHE
 from pydistill.tasks.base import chunks
 
 ALTERNATE = "alternate"

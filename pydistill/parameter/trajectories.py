@@ -3,7 +3,7 @@
 An expert is a network trained on the real data, its weights kept along the way (:mod:`pydistill.experts`).
 From one of its snapshots a network is trained on the synthetic images for T steps; how far it then is from
 a later snapshot, in units of how far that is from the first, is differentiated through the T steps by
-:mod:`pydistill.inner`, in memory that does not depend on T.
+:mod:`pydistill.training.unrolled`, in memory that does not depend on T.
 """
 
 import math
@@ -17,19 +17,19 @@ from torch import Tensor
 
 from pydistill import nets, optim, seeds
 from pydistill.augment import Augmentation
-from pydistill.checkpoint import CACHE
 from pydistill.data.formation import decode, repeat_targets
+from pydistill.engine.initial import INITS, initial
+from pydistill.engine.method import Family, Method, State, Synthetic, option
+from pydistill.engine.problem import Problem
 from pydistill.errors import DivergenceError, FileFormatError
 from pydistill.experts import Experts, ExpertTraining, load_experts
 from pydistill.experts.run import keep_experts
 from pydistill.experts.trajectory import Kept
-from pydistill.initial import INITS, initial
-from pydistill.inner import Course
-from pydistill.method import Family, Method, State, Synthetic, option
 from pydistill.optim import Tensors
-from pydistill.problem import Problem
-from pydistill.schedules import SCHEDULES
+from pydistill.optim.schedules import SCHEDULES
+from pydistill.storage.checkpoint import CACHE
 from pydistill.tasks import Draw
+from pydistill.training.unrolled import Course
 
 _OWN_BATCH = 256
 """Real images a step of a method's own experts."""

@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 from pydistill import nets
-from pydistill.checkpoint import CACHE
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import TRAINED, Recipe, StoredNetwork
+from pydistill.engine.method import State, option, register
+from pydistill.engine.pool import Lesson, parse_networks
+from pydistill.engine.problem import Problem
 from pydistill.errors import DataError
-from pydistill.evaluate.samples import SplitSamples
-from pydistill.evaluate.train import Lesson as Whole
-from pydistill.evaluate.train import Training, train
-from pydistill.kernels import Features, Kernel, RandomFeatures, joined, layered, parse_kernel
-from pydistill.layers import parse_layers
-from pydistill.method import State, option, register
-from pydistill.networks import Lesson, parse_networks
+from pydistill.kernels.functions import Features, Kernel, RandomFeatures, joined, layered, parse_kernel
+from pydistill.nets.features import parse_layers
 from pydistill.performance.regression import KernelRidgeMatching
-from pydistill.problem import Problem
 from pydistill.seeds import derive
+from pydistill.storage.checkpoint import CACHE
+from pydistill.training.samples import SplitSamples
+from pydistill.training.trainer import Lesson as Whole
+from pydistill.training.trainer import Training, train
 
 
 @register

@@ -1,7 +1,7 @@
 """Meta-learning: images such that a network trained on them does well on the real ones.
 
-The way from images to that is differentiated through the training, by :mod:`pydistill.inner`; a method
-says how long the training is and which part of it is differentiated.
+The way from images to that is differentiated through the training, by :mod:`pydistill.training.unrolled`;
+a method says how long the training is and which part of it is differentiated.
 
 What may be learned beside the images, each by an option: labels, learning rates (one, or one a step),
 momentum and weight decay, and the initial weights.
@@ -19,13 +19,13 @@ from torch import Tensor
 from pydistill import nets, optim, seeds
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import Recipe, StoredTraining
-from pydistill.initial import INITS, initial
-from pydistill.inner import Course
-from pydistill.method import Family, Method, State, Synthetic, option, register
+from pydistill.engine.initial import INITS, initial
+from pydistill.engine.method import Family, Method, State, Synthetic, option, register
+from pydistill.engine.problem import Problem
 from pydistill.optim import Tensors
-from pydistill.problem import Problem
-from pydistill.schedules import SCHEDULES
+from pydistill.optim.schedules import SCHEDULES
 from pydistill.tasks.base import chunks
+from pydistill.training.unrolled import Course
 
 _LEAST_MOMENTUM = 0.01
 """Where a momentum that is learned starts from at least: it is learned as a logit."""

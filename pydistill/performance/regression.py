@@ -19,12 +19,12 @@ from pydistill import optim
 from pydistill.augment import Augmentation
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import Recipe
-from pydistill.initial import INITS, initial
-from pydistill.kernels import Kernel
-from pydistill.method import Family, Method, State, Synthetic, option
-from pydistill.problem import Problem
-from pydistill.ridge import regression
-from pydistill.schedules import SCHEDULES
+from pydistill.engine.initial import INITS, initial
+from pydistill.engine.method import Family, Method, State, Synthetic, option
+from pydistill.engine.problem import Problem
+from pydistill.kernels.functions import Kernel
+from pydistill.kernels.ridge import regression
+from pydistill.optim.schedules import SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)

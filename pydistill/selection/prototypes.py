@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pydistill.engine.problem import Problem
 from pydistill.extras import need
-from pydistill.problem import Problem
 from pydistill.seeds import derive
 from pydistill.tasks import Draw
 

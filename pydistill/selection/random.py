@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pydistill.initial import initial
-from pydistill.method import Family, Method, State, Synthetic, option, register
-from pydistill.problem import Problem
+from pydistill.engine.initial import initial
+from pydistill.engine.method import Family, Method, State, Synthetic, option, register
+from pydistill.engine.problem import Problem
 
 
 @register

@@ -53,7 +53,8 @@ def test_what_an_error_says_is_not_code_but_when_it_is_raised_is(edited):
 
 
 @pytest.mark.parametrize(
-    ("name", "of"), [("pydistill.files", DM), ("pydistill.data.sources.base", "pydistill.data.load")]
+    ("name", "of"),
+    [("pydistill.storage.files", DM), ("pydistill.data.sources.base", "pydistill.data.load")],
 )
 def test_modules_that_bear_on_no_figure_are_not_looked_into(name, of, edited):
     assert edited(name, "def ", "def _", of) == code.digest([of])

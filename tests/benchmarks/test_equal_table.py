@@ -22,7 +22,7 @@ from benchmarks.methods.equal_table import (
 )
 from benchmarks.methods.equal_time import unsquared
 from benchmarks.methods.restate import restated
-from pydistill.method import methods
+from pydistill.engine.method import methods
 
 
 def row(values, **more):

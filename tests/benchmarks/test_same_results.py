@@ -7,7 +7,7 @@ import pytest
 from benchmarks.methods.equal_table import kind, options
 from benchmarks.same_results import PARTS, job, rows, verdicts
 from benchmarks.sides import checkout
-from pydistill.method import make_method, methods
+from pydistill.engine.method import make_method, methods
 
 SAME = {"set": "a", "resumed": "a", "networks": "b", "kernels": "c"}
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pydistill import records
 from pydistill.data import DistilledData, export
 from pydistill.errors import DataError, FileFormatError, OutputError
+from pydistill.storage import records
 from tests.data.conftest import assert_equal, make_distilled
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pydistill.data.pictures import grid, to_picture, write_picture
 from pydistill.errors import OutputError
-from pydistill.pictures import grid, to_picture, write_picture
 
 
 def test_pixels_are_clamped_and_rounded() -> None:

@@ -11,7 +11,7 @@ from pydistill.data import DistilledData
 from pydistill.data.recipe import Recipe, StoredNetwork, StoredTraining
 from pydistill.experts.trajectory import read_snapshot, write_snapshot
 from pydistill.nets import load_network, save_network
-from pydistill.records import apart
+from pydistill.storage.records import apart
 from tests.data.conftest import make_distilled
 
 MLP = "mlp:width=4,depth=1"

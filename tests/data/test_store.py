@@ -11,9 +11,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from pydistill import files, records
 from pydistill.data import DistilledData, store
 from pydistill.errors import DataError, FileFormatError, OutputError
+from pydistill.storage import files, records
 from tests.data.conftest import assert_equal, make_distilled
 
 Rewrite = Callable[[dict[str, Any]], None]

@@ -11,7 +11,7 @@ import pydistill
 from pydistill import distill, evaluate, nets, relabel
 from pydistill.data.recipe import Recipe
 from pydistill.data.use import Values
-from pydistill.evaluate.scoring import score
+from pydistill.training.scoring import score
 
 NET = "mlp:width=64"
 KINDS = ("classes", "probabilities", "values", "views", "packed")

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pydistill.checkpoint import Checkpoint
 from pydistill.data.real import RealData, Split
-from pydistill.distill import distill
+from pydistill.engine.method import make_method
+from pydistill.engine.problem import make_problem
+from pydistill.engine.run import distill
 from pydistill.errors import DivergenceError
-from pydistill.method import make_method
-from pydistill.problem import make_problem
+from pydistill.storage.checkpoint import Checkpoint
 from tests.distribution.test_parity import features, mean_embedding
 
 NETWORK = "convnet:width=6,depth=2"

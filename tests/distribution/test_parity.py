@@ -14,8 +14,8 @@ from torch import nn
 from pydistill import nets
 from pydistill.augment import Augmentation
 from pydistill.distribution.discrepancies.adversary import reversal_strength
-from pydistill.method import make_method
-from pydistill.problem import make_problem
+from pydistill.engine.method import make_method
+from pydistill.engine.problem import make_problem
 
 NETWORK, CLASSES, IPC, BATCH = "convnet:width=6,depth=2", 3, 2, 9
 

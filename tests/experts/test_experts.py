@@ -210,7 +210,7 @@ def test_disk_need_is_known_and_a_disk_too_small_is_refused_at_once(tiny, tmp_pa
 
 
 def test_a_disk_that_fills_up_leaves_what_was_complete(tiny, tmp_path, monkeypatch):
-    from pydistill import records
+    from pydistill.storage import records
 
     written, whole = [], records.save_file
 

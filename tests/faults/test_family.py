@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from pydistill import nets
-from pydistill.checkpoint import Checkpoint
 from pydistill.data import DistilledData, load_data
 from pydistill.errors import DataError, OutputError, PydistillError
-from pydistill.evaluate import Report
+from pydistill.evaluation import Report
 from pydistill.experts import load_experts
+from pydistill.storage.checkpoint import Checkpoint
 from tests.data.conftest import make_distilled
-from tests.evaluate.test_report import FULL, make
+from tests.evaluation.test_report import FULL, make
 
 LABELS = np.arange(20) % 2
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 4, 4), dtype=np.uint8)

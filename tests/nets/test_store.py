@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 from pydistill import nets
 from pydistill.errors import FileFormatError
 from pydistill.nets import store
-from pydistill.records import write_tensors
 from pydistill.seeds import generator
+from pydistill.storage.records import write_tensors
 
 
 @pytest.mark.parametrize("architecture", ["convnet:width=4,depth=2", "convnet:width=4,depth=1,norm=batch"])

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pydistill import nets, seeds
-from pydistill.distill import distill
-from pydistill.evaluate import evaluate
-from pydistill.evaluate.samples import SplitSamples
-from pydistill.evaluate.train import Lesson, Training, train
+from pydistill.engine.run import distill
+from pydistill.evaluation import evaluate
 from pydistill.nets import spec as specs
 from pydistill.nets.base import Network
 from pydistill.nets.spec import Shape, Spec
-from tests.test_methods import small
+from pydistill.training.samples import SplitSamples
+from pydistill.training.trainer import Lesson, Training, train
+from tests.engine.test_methods import small
 
 KINDS = ("weight", "module", "buffer")
 SHAPE, OUTPUTS = (1, 8, 8), 3

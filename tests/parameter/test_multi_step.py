@@ -11,13 +11,13 @@ from torch import Tensor
 from pydistill import nets, optim, seeds
 from pydistill.augment import Augmentation
 from pydistill.data import DistilledData, load_data
-from pydistill.distill import distill
+from pydistill.engine.method import make_method, methods
+from pydistill.engine.problem import make_problem
+from pydistill.engine.run import distill
 from pydistill.errors import DataError, DivergenceError, FileFormatError
-from pydistill.evaluate import Protocol, evaluate
+from pydistill.evaluation import Protocol, evaluate
 from pydistill.experts import ExpertTraining, train_experts
 from pydistill.experts.trajectory import snapshot_path, write_snapshot
-from pydistill.method import make_method, methods
-from pydistill.problem import make_problem
 from tests.conftest import blobs
 
 NET = "convnet:width=4,depth=2"

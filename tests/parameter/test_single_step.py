@@ -7,13 +7,13 @@ from torch import Tensor
 
 from pydistill import nets
 from pydistill.augment import Augmentation
-from pydistill.checkpoint import CACHE
-from pydistill.distill import distill
-from pydistill.method import make_method
-from pydistill.networks import Pool
+from pydistill.engine.method import make_method
+from pydistill.engine.pool import Pool
+from pydistill.engine.problem import make_problem
+from pydistill.engine.run import distill
 from pydistill.parameter.gradients import Gradients
 from pydistill.parameter.single_step import alternation
-from pydistill.problem import make_problem
+from pydistill.storage.checkpoint import CACHE
 
 NET = "convnet:width=6,depth=2"
 SMALL = {"network": NET, "batch_real": 9, "iterations": 3}

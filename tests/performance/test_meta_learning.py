@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill import nets, seeds
-from pydistill.distill import distill
+from pydistill.engine.method import make_method
+from pydistill.engine.problem import make_problem
+from pydistill.engine.run import distill
 from pydistill.errors import DivergenceError
-from pydistill.inner import State, unroll
-from pydistill.method import make_method
 from pydistill.optim import Tensors
-from pydistill.problem import make_problem
+from pydistill.training.unrolled import State, unroll
 
 NET = "convnet:width=4,depth=2"
 SMALL = {"network": NET, "batch_real": 20, "iterations": 2, "inner_steps": 4}

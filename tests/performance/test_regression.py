@@ -8,13 +8,13 @@ from torch import Tensor
 
 from pydistill import nets
 from pydistill.data import DistilledData
-from pydistill.distill import distill
+from pydistill.engine.method import make_method
+from pydistill.engine.problem import make_problem
+from pydistill.engine.run import distill
 from pydistill.errors import DataError, DivergenceError
-from pydistill.evaluate import evaluate, named
-from pydistill.kernels import RandomFeatures
-from pydistill.method import make_method
-from pydistill.problem import make_problem
-from pydistill.ridge import KernelRidge
+from pydistill.evaluation import evaluate, named
+from pydistill.kernels.functions import RandomFeatures
+from pydistill.kernels.ridge import KernelRidge
 
 NET = "convnet:width=4,depth=2"
 
@@ -102,7 +102,7 @@ def test_frepo_regresses_on_the_pool_s_features_and_trains_it_on_the_set(tiny):
     state = method.start(problem)
     learned = {name: state[name].clone().requires_grad_() for name in ("images", "labels")}
     loss, _ = method._error(problem, state, learned, 0)
-    from pydistill.networks import parse_networks
+    from pydistill.engine.pool import parse_networks
 
     network = parse_networks(method.networks).network(problem, NET, state["networks"], 0)
     picked = torch.randint(len(tiny.train), (12,), generator=problem.generator("real batch", 0))

@@ -3,7 +3,7 @@
 import torch
 
 from pydistill.data import load_data
-from pydistill.problem import make_problem
+from pydistill.engine.problem import make_problem
 from pydistill.seeds import generator
 from pydistill.selection.prototypes import representatives
 from pydistill.tasks import Draw

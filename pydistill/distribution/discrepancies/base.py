@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pydistill.layers import Layer
+from pydistill.nets.features import Layer
 
 State = dict[str, Any]
 """What a discrepancy learns: a plain tree of tensors and numbers; empty for most."""

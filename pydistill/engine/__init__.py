@@ -1,0 +1,1 @@
+"""What a method is, what it works on, and how it is run."""

@@ -1,0 +1,369 @@
+"""Evaluating a distilled set: train on it, on random real images and on everything, score each once."""
+
+import dataclasses
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pydistill import nets, seeds
+from pydistill.data.distilled import DistilledData
+from pydistill.data.formation import Packed
+from pydistill.data.pictures import grid
+from pydistill.data.real import RealData
+from pydistill.data.recipe import TRAINED
+from pydistill.engine.problem import resolve_device
+from pydistill.evaluation.as_learned import regress, train_as_learned
+from pydistill.evaluation.candidates import Candidate, gather
+from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
+from pydistill.evaluation.machine import Meter, describe
+from pydistill.evaluation.notes import notes_on
+from pydistill.evaluation.own_network import OwnNetwork, take
+from pydistill.evaluation.protocol import STORED, Protocol, changed, named
+from pydistill.evaluation.report import Report
+from pydistill.events import Event, Progress
+from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
+from pydistill.machine import resolve_precision, slow_precision, tell
+from pydistill.modes import plain_modes
+from pydistill.training.scoring import Scored, assess
+from pydistill.training.trainer import Execution, Lesson, Moment, Trained, Training, train
+
+_SHOWN_CLASSES = 20
+_SHOWN_COLUMNS = 10
+_EVENTS_A_NETWORK = 20
+
+
+@plain_modes(gradients=True)
+def evaluate(
+    distilled: DistilledData,
+    data: RealData,
+    protocol: Protocol | str = "quick",
+    *,
+    device: str = "auto",
+    allow_other_data: bool = False,
+    execution: Execution = "auto",
+    on_event: Callable[[Event], None] | None = None,
+    **changes: Any,
+) -> Report:
+    """Train networks from scratch on a distilled set and on its baselines, and score each network once.
+
+    Baselines: random selections of as many real images a class, and the whole training data. Where the
+    set's stored images are packed, random selections are packed and trained on in the same way. Every
+    network is trained for the same number of steps by the same protocol, on images preprocessed as the
+    distilled set's were, and scored after its last step; nothing is chosen by a score. Networks of the same
+    number start from the same weights on every set.
+
+    Every set is trained on with class labels under the task's own loss, which is where sets of all methods
+    compare. Where the distilled set's own targets, loss or views are others, it is also trained on as it is
+    stored, beside random selections with the same loss and, where a network that is kept with the set can
+    give them, the same kind of targets; the protocol's ``labels`` asks for one of the two alone.
+
+    Args:
+        distilled: What to evaluate.
+        data: The real data that it was distilled from.
+        protocol: How, or the name of one of :data:`~pydistill.evaluation.protocol.PROTOCOLS`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        allow_other_data: Take real data of another fingerprint than the set was distilled from.
+        execution: How networks are trained: one by one, stacked, or whichever is faster.
+        on_event: Told of :class:`~pydistill.events.Progress`.
+        **changes: To single settings of the protocol, such as ``architectures=("convnet:width=32",)``. Here
+            a network may also be a ``torch.nn.Module`` of one's own, or a function or class that makes one,
+            and ``architectures`` a mapping of names for reports to such networks. Weights are drawn anew
+            from the seed for each training, by ``reset_parameters`` or by making the network again; it is
+            trained in a loop.
+
+    Raises:
+        ValueError: The set does not fit the data, or an argument is wrong; the message says which.
+        TypeError: ``protocol`` is neither a protocol nor a name, or the weights of a network of one's own
+            cannot be drawn anew.
+        DivergenceError: A network's training diverged.
+    """
+    if not isinstance(protocol, Protocol | str):
+        raise TypeError(f"protocol must be a Protocol or a name, got {type(protocol).__name__}")
+    own: dict[str, OwnNetwork] = {}
+    if "architectures" in changes:
+        changes["architectures"], own = take(changes["architectures"])
+    protocol = changed(named(protocol) if isinstance(protocol, str) else protocol, **changes)
+    if own and TRAINED in protocol.kernels:
+        raise ValueError(f"the kernel {TRAINED!r} is not of networks of your own: {', '.join(own)}")
+    _require_match(distilled, data, allow_other_data)
+    data = dataclasses.replace(data, preprocess=distilled.preprocess)
+    where = resolve_device(device)
+    protocol = changed(protocol, precision=resolve_precision(protocol.precision, where))
+    if protocol.architectures:
+        tell(on_event, slow_precision(protocol.precision, where))
+    if not (protocol.architectures or protocol.kernels or distilled.recipe.usable_alone):
+        raise ValueError("nothing to score: no network, no kernel, and the set was not learned for one")
+    with Meter(where) as meter:
+        bench = _Bench(distilled, data, protocol, where, execution, on_event, own)
+        runs = [
+            run
+            for architecture in protocol.architectures
+            for candidates in bench.sets.groups()
+            for run in bench.run(architecture, candidates)
+        ]
+        runs += [*bench.own_trainings(), *bench.regressions()]
+    return Report(
+        data=data.name,
+        task=data.task.name,
+        metric=data.task.metric,
+        runs=tuple(runs),
+        sets=bench.sets.facts(),
+        steps=bench.training.steps,
+        augment=bench.augment,
+        protocol=protocol.record(),
+        provenance=dataclasses.asdict(distilled.provenance),
+        machine=describe(where),
+        seconds=meter.seconds,
+        peak_memory=meter.peak_memory,
+        notes=notes_on(distilled, data, protocol, bench.sets.facts()),
+        class_names=data.task.class_names,
+        details=bench.detailed(),
+        pictures=_pictures(distilled, data, bench.sets.random[:1]),
+    )
+
+
+class _Bench:
+    """What all networks of one evaluation share."""
+
+    def __init__(
+        self,
+        distilled: DistilledData,
+        data: RealData,
+        protocol: Protocol,
+        device: torch.device,
+        execution: Execution,
+        on_event: Callable[[Event], None] | None,
+        own: Mapping[str, OwnNetwork],
+    ) -> None:
+        for network in own.values():
+            network.check(data.shape, data.task.outputs)
+        self.own = own
+        self.distilled, self.data, self.protocol = distilled, data, protocol
+        self.device, self.execution, self.on_event = device, execution, on_event
+        self.augment = distilled.augment if protocol.augment == STORED else protocol.augment
+        self.split = data.validation if protocol.split == "validation" else data.test
+        self.training = Training(
+            steps=protocol.steps(len(distilled)),
+            batch_size=protocol.batch_size,
+            optimiser=protocol.make_optimiser(),
+            learning_rate=protocol.learning_rate,
+            schedule=protocol.schedule,
+            precision=protocol.precision,
+        )
+        kernel = distilled.recipe.kernel
+        self.kernels = {
+            text: None if text == TRAINED else parse_kernel(text, distilled.teacher(device))
+            for text in protocol.kernels or ((kernel,) if kernel else ())
+        }
+        self.sets = gather(distilled, data, protocol, self.augment, device)
+        self.details: dict[tuple[str, Source, Regime], list[Tensor]] = {}
+
+    def run(self, architecture: str, candidates: Sequence[Candidate]) -> list[Run]:
+        """Train on sets of one source and regime and score."""
+        plan = [(each, repeat) for each in candidates for repeat in range(each.repeats)]
+        lessons = [
+            Lesson(
+                each.samples,
+                seeds.derive(self.protocol.seed, "network", repeat),
+                self.augment,
+                each.facts.learning_rate,
+                loss=each.loss,
+                views=each.views,
+            )
+            for each, repeat in plan
+        ]
+        stage = _stage(candidates[0])
+        trained, runs = self._trained(architecture, stage, lessons), []
+        for done, ((each, repeat), (network, result)) in enumerate(zip(plan, trained, strict=True), 1):
+            scored = assess(network, self.data, self.split, self.device)
+            measured = (result.loss, result.seconds, result.execution)
+            runs.append(self._run(architecture, each, repeat, scored, *measured))
+            self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * scored.value:.1f} %")
+            if TRAINED in self.kernels and each.source != "whole" and isinstance(network, nets.Network):
+                kernel = Features([layered(network.eval())])
+                runs += self._regressed(f"features of trained {architecture}", kernel, [each], repeat)
+        return runs
+
+    def _trained(
+        self, architecture: str, stage: str, lessons: Sequence[Lesson]
+    ) -> Iterator[tuple[nn.Module, Trained]]:
+        """Each lesson's network when it is trained; one module holds the weights of one after another."""
+        own, watch = self.own.get(architecture), self._watch(architecture, stage, len(lessons))
+        if own is None:
+            trained = train(
+                architecture,
+                lessons,
+                self.data.task,
+                self.training,
+                device=self.device,
+                execution=self.execution,
+                watch=watch,
+            )
+            network = self._empty(architecture)
+            for result in trained:
+                network.load_state_dict({**result.parameters, **result.buffers})
+                yield network, result
+            return
+        for lesson in lessons:
+            module = own.build(seeds.generator(lesson.seed, "initial weights"), self.device)
+            (result,) = train(
+                module,
+                [lesson],
+                self.data.task,
+                self.training,
+                device=self.device,
+                execution="loop",
+                watch=watch,
+            )
+            yield module, result
+
+    def own_trainings(self) -> list[Run]:
+        """The training that the set was learned through, on it and on random selections."""
+        training, runs = self.distilled.recipe.training, []
+        if training is None:
+            return []
+        name = f"{OWN_TRAINING}{training.architecture}"
+        for each in self.sets.own():
+            for repeat in range(1 if training.repeats_exactly else each.repeats):
+                begun, seed = time.perf_counter(), seeds.derive(self.protocol.seed, "network", repeat)
+                network = self._empty(training.architecture, seeds.generator(seed, "initial weights"))
+                loss = train_as_learned(
+                    training, network, each.samples, partial(self.data.task.error, kind=each.loss), seed
+                )
+                seconds = time.perf_counter() - begun
+                scored = assess(network, self.data, self.split, self.device)
+                runs.append(self._run(name, each, repeat, scored, loss, seconds, "loop"))
+                told = f"{name} {100 * scored.value:.1f} %"
+                self._tell(f"score {_stage(each)}", repeat + 1, each.repeats, told)
+        return runs
+
+    def regressions(self) -> list[Run]:
+        """Kernel ridge regression on the distilled set and on random selections; nothing in it is drawn."""
+        runs = []
+        for text, kernel in self.kernels.items():
+            if kernel is not None:
+                runs += self._regressed(text, kernel, self.sets.own(), 0)
+        return runs
+
+    def _regressed(self, text: str, kernel: Kernel, sets: Sequence[Candidate], repeat: int) -> list[Run]:
+        """On several sets, with one kernel."""
+        pairs = [(each.samples.batch(None)[0], self._values(each)) for each in sets]
+        ridge, name = self.distilled.recipe.ridge, f"{REGRESSION}{text}"
+        runs = []
+        for each, made in zip(
+            sets, regress(kernel, ridge, pairs, self.data, self.split, self.device), strict=True
+        ):
+            measured = (made.loss, made.seconds, "closed form")
+            runs.append(self._run(name, each, repeat, made.scored, *measured))
+            told = f"{name} {100 * made.scored.value:.1f} %"
+            self._tell(f"score {_stage(each)}", len(runs), len(sets), told)
+        return runs
+
+    def detailed(self) -> tuple[Detail, ...]:
+        """Answers class by class, of all networks of one architecture on one kind of set."""
+        found = []
+        for key, counts in self.details.items():
+            made = self.data.task.breakdown(torch.stack(counts).sum(0))
+            if made is not None:
+                found.append(Detail(*key, len(counts), made))
+        return tuple(found)
+
+    def _run(
+        self,
+        name: str,
+        each: Candidate,
+        repeat: int,
+        scored: Scored,
+        loss: float,
+        seconds: float,
+        execution: str,
+    ) -> Run:
+        """A run, its answers class by class added to those of its kind."""
+        regime = each.facts.regime
+        if scored.counts is not None:
+            self.details.setdefault((name, each.source, regime), []).append(scored.counts)
+        return Run(name, each.source, each.draw, repeat, scored.value, loss, seconds, execution, regime)
+
+    def _values(self, candidate: Candidate) -> Tensor:
+        """What is regressed for a set's targets."""
+        targets = candidate.samples.batch(None)[1]
+        return targets if candidate.loss == "squared" else self.data.task.values(targets)
+
+    def _empty(self, architecture: str, generator: torch.Generator | None = None) -> nets.Network:
+        """A network for the data."""
+        generator = generator or torch.Generator()
+        return nets.build(architecture, self.data.shape, self.data.task.outputs, generator, self.device)
+
+    def _watch(self, architecture: str, stage: str, networks: int) -> Callable[[Moment], None] | None:
+        if self.on_event is None:
+            return None
+        finished, every = 0, max(1, self.training.steps // _EVENTS_A_NETWORK)
+
+        def watch(moment: Moment) -> None:
+            nonlocal finished
+            count, last = len(moment.lessons), moment.step == moment.steps
+            if last or moment.step % every == 0:
+                done = finished * moment.steps + moment.step * count
+                loss = float(moment.losses.mean())
+                self._tell(
+                    f"train {stage}", done, networks * moment.steps, f"{architecture} loss {loss:.3f}"
+                )
+            finished += count if last else 0
+
+        return watch
+
+    def _tell(self, stage: str, done: int, total: int, detail: str) -> None:
+        if self.on_event is not None:
+            self.on_event(Progress(stage, done, total, detail))
+
+
+def _stage(candidate: Candidate) -> str:
+    """What progress calls a set."""
+    return candidate.source + (" as stored" if candidate.facts.regime == "stored" else "")
+
+
+def _require_match(distilled: DistilledData, data: RealData, allow_other_data: bool) -> None:
+    theirs, ours = distilled.task, data.task
+    if (theirs.name, theirs.class_names) != (ours.name, ours.class_names):
+        raise ValueError(
+            f"the distilled set is for {theirs.name} with {len(theirs.class_names)} classes "
+            f"({_few(theirs.class_names)}), the data {data.name!r} for {ours.name} with "
+            f"{len(ours.class_names)} ({_few(ours.class_names)})"
+        )
+    if distilled.shape != data.shape:
+        raise ValueError(
+            f"the distilled set has images of shape {distilled.shape}, the data {data.name!r} {data.shape}"
+        )
+    made = distilled.provenance
+    if made.fingerprint != data.fingerprint and not allow_other_data:
+        raise ValueError(
+            f"the set was distilled from {made.data!r} with fingerprint {made.fingerprint[:12]}, but "
+            f"{data.name!r} has {data.fingerprint[:12]}: load the same data with the same validation "
+            "fraction and seed, or pass allow_other_data=True"
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _pictures(distilled: DistilledData, data: RealData, random: Sequence[Packed]) -> dict[str, bytes]:
+    """Of what is stored."""
+    names = data.task.class_names[:_SHOWN_CLASSES]
+    pixels, classes = distilled.pixels(), distilled.classes
+    rows = [(name, pixels[classes == at]) for at, name in enumerate(names)]
+    found = {"distilled": [(name, images) for name, images in rows if len(images)]}
+    for packed in random:
+        pixels = data.preprocess.invert(packed.images)
+        found["random"] = [(name, pixels[packed.groups == at]) for at, name in enumerate(names)]
+    pictures = {}
+    for source, rows in found.items():
+        file = io.BytesIO()
+        grid(rows, columns=_SHOWN_COLUMNS).save(file, format="PNG")
+        pictures[source] = file.getvalue()
+    return pictures

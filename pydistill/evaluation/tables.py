@@ -1,0 +1,184 @@
+"""Tables of a report's page: networks by what they were trained on, classes, what was taken for what."""
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from pydistill.evaluation.facts import Detail, Regime, Run, Source, TrainingSet
+from pydistill.evaluation.report import REGIME_NAMES, Report
+from pydistill.html.charts import SOURCE_NAMES
+from pydistill.shown import printable
+
+_NUMBERED = 20
+"""Classes up to which a confusion matrix is a table of numbers; above, a picture."""
+_CONFUSED = 10
+"""Most confusions of two classes that are listed."""
+
+
+def text(value: object) -> str:
+    """Whatever it is, as a page shows it and does not obey it."""
+    return escape(printable(value))
+
+
+def table(head: Iterable[str], rows: Sequence[str], kind: str = "") -> str:
+    """A table that scrolls sideways where it is wider than the screen; ``rows`` are made already."""
+    titles = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
+    name = f' class="{kind}"' if kind else ""
+    body = "\n".join(rows)
+    return (
+        f'<div class="scroll" tabindex="0"><table{name}>\n<thead><tr>{titles}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
+
+
+def networks(report: Report, architecture: str, regime: Regime) -> str:
+    """Networks of one architecture trained with one kind of labels."""
+    rows = []
+    for source in report.sources(architecture, regime):
+        found, facts = report.summary(architecture, source, regime), report.facts(source, regime)
+        chosen = report.runs_of(architecture, source, regime)
+        draws = len({run.draw for run in chosen})
+        count = f"{found.n} on {draws} draws" if draws > 1 else str(found.n)
+        spread = "" if math.isnan(found.std) else f" <small>± {100 * found.std:.1f}</small>"
+        seconds = sum(run.seconds for run in chosen) / len(chosen)
+        rows.append(
+            f'<tr class="{source}"><th scope="row">{SOURCE_NAMES[source]}</th>'
+            f"<td><strong>{100 * found.mean:.1f} %</strong>{spread}</td>"
+            f"<td>{count}</td><td>{_count(facts)}</td>"
+            f"<td>{facts.nbytes:,} bytes</td><td>{seconds:.1f} s</td></tr>"
+        )
+    gain, shortfall = report.gain(architecture, regime), report.shortfall(architecture, regime)
+    for name, gap in (("distilled less random", gain), ("distilled less all", shortfall)):
+        if gap is not None:
+            unclear = "" if gap.doubt is None else f' <span class="unresolved">{text(gap.doubt)}</span>'
+            rows.append(
+                f'<tr class="gap"><th scope="row">{name}</th>'
+                f"<td><strong>{100 * gap.mean:+.1f}</strong> points</td>"
+                f'<td colspan="4">95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}{unclear}'
+                "</td></tr>"
+            )
+    head = ("trained on", report.metric, "networks", "images", "size", "training, a network")
+    return table(head, rows)
+
+
+def classes(report: Report, architecture: str, regime: Regime) -> str:
+    """The metric class by class, a column for each source; nothing where classes were not counted."""
+    sources = [
+        (source, detail)
+        for source in report.sources(architecture, regime)
+        if (detail := _detail(report, architecture, source, regime)) is not None
+    ]
+    if not sources:
+        return ""
+    rows = []
+    for at, name in enumerate(report.class_names):
+        cells = [
+            f"<td>{'' if value is None else f'{100 * value:.1f} %'}{_bar(source, value)}</td>"
+            for source, detail in sources
+            for value in [detail.classes.values[at]]
+        ]
+        rows.append(f'<tr><th scope="row">{text(name)}</th>{"".join(cells)}</tr>')
+    head = ["class", *(SOURCE_NAMES[source] for source, _ in sources)]
+    return f"<h3>{text(report.metric)} class by class</h3>\n{table(head, rows, 'classes')}"
+
+
+def confusion(report: Report, architecture: str, regime: Regime) -> str:
+    """What networks trained on the distilled set took for what."""
+    if "distilled" not in report.sources(architecture, regime):
+        return ""
+    detail = _detail(report, architecture, "distilled", regime)
+    if detail is None or detail.classes.confusion is None:
+        return ""
+    matrix, names = detail.classes.confusion, report.class_names
+    shown = _numbers(matrix, names) if len(names) <= _NUMBERED else _heat(matrix)
+    plural = "networks" if detail.networks > 1 else "network"
+    told = f"A row a class, a column what {detail.networks} {plural} trained on distilled images said."
+    return (
+        f"<h3>What was taken for what</h3>\n{shown}\n<p class='caption'>{told}</p>\n{_worst(detail, names)}"
+    )
+
+
+def every_run(runs: Sequence[Run], metric: str) -> str:
+    """Each network in a row."""
+    rows = [
+        f"<tr><td>{text(run.architecture)}</td><td>{REGIME_NAMES[run.regime]}</td>"
+        f"<td>{text(run.source)}</td><td>{run.draw}</td><td>{run.seed}</td>"
+        f"<td>{100 * run.value:.2f} %</td><td>{run.loss:.4f}</td><td>{run.seconds:.1f} s</td></tr>"
+        for run in runs
+    ]
+    head = ("network", "labels", "trained on", "draw", "seed", metric, "last loss", "training")
+    return table(head, rows)
+
+
+def _detail(report: Report, architecture: str, source: Source, regime: Regime) -> Detail | None:
+    """Answers class by class, where they are of the classes that the report names."""
+    found, count = report.detail(architecture, source, regime), len(report.class_names)
+    if found is None or len(found.classes.values) != count:
+        return None
+    matrix = found.classes.confusion
+    square = matrix is None or (len(matrix) == count and all(len(row) == count for row in matrix))
+    return found if square else None
+
+
+def _count(facts: TrainingSet) -> str:
+    views = "" if facts.factor == 1 else f" <small>as {facts.images:,} views</small>"
+    return f"{facts.stored:,}{views}"
+
+
+def _bar(source: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    wide = f"{100 * min(max(value, 0.0), 1.0):.1f}"
+    return (
+        '<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="{source}" width="{wide}" height="4"/></svg>'
+    )
+
+
+def _numbers(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    rows = []
+    for at, (name, counts) in enumerate(zip(names, matrix, strict=True)):
+        total = max(sum(counts), 1)
+        cells = [
+            f'<td class="{"right" if at == column else "wrong"}" '
+            f'style="--share:{100 * count / total:.0f}%">{count:,}</td>'
+            for column, count in enumerate(counts)
+        ]
+        rows.append(f'<tr><th scope="row">{text(name)}</th>{"".join(cells)}</tr>')
+    return table(["", *names], rows, "confusion")
+
+
+def _heat(matrix: Sequence[Sequence[int]]) -> str:
+    import torch
+
+    from pydistill.data.pictures import to_picture
+
+    counts = torch.tensor(matrix, dtype=torch.float32)
+    share = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    file = io.BytesIO()
+    to_picture(1 - share.sqrt()[None]).save(file, format="PNG")
+    content = base64.b64encode(file.getvalue()).decode()
+    told = "Shares of answers, a row a class and a column an answer; the darker, the more"
+    return f'<img class="heat" src="data:image/png;base64,{content}" alt="{told}">'
+
+
+def _worst(detail: Detail, names: Sequence[str]) -> str:
+    """The commonest confusions, in words."""
+    matrix = detail.classes.confusion or ()
+    pairs = sorted(
+        (
+            (count / max(sum(counts), 1), name, names[column])
+            for at, (name, counts) in enumerate(zip(names, matrix, strict=True))
+            for column, count in enumerate(counts)
+            if column != at and count
+        ),
+        key=lambda pair: -pair[0],
+    )[:_CONFUSED]
+    if not pairs:
+        return ""
+    items = "".join(
+        f"<li>{text(said)} for {100 * share:.1f} % of {text(name)}</li>" for share, name, said in pairs
+    )
+    return f"<p>Most often said in place of the class:</p>\n<ol>{items}</ol>"

@@ -1,0 +1,1 @@
+"""What is written and read: atomic files, one sealed record format, checkpoints, the folder of a run."""

@@ -1,0 +1,1 @@
+"""Training: one trainer, its samples and scores, unrolled training, teachers."""

@@ -1,0 +1,73 @@
+"""What a training step is fed: batches of several lessons, their augmentation, stored views."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pydistill import seeds
+from pydistill.augment import Augmentation, Parameters
+from pydistill.data.recipe import StoredViews
+
+if TYPE_CHECKING:
+    from pydistill.training.trainer import Lesson
+
+
+class Feed:
+    """Batches of several lessons, stacked (E, M, ...); whole sets are stacked once."""
+
+    def __init__(self, members: Sequence["Lesson"]) -> None:
+        self._members = members
+        self._whole: tuple[Tensor, Tensor] | None = None
+
+    def batch(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+        if indices[0] is not None:
+            return self._stack(indices)
+        if self._whole is None:
+            self._whole = self._stack(indices)
+        return self._whole
+
+    def _stack(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+        pairs = [lesson.samples.batch(each) for lesson, each in zip(self._members, indices, strict=True)]
+        return torch.stack([images for images, _ in pairs]), torch.stack([targets for _, targets in pairs])
+
+
+class Views:
+    """The lessons' augmentation: each lesson draws for its own images, from its own generator."""
+
+    def __init__(self, members: Sequence["Lesson"]) -> None:
+        self._augmentation = Augmentation.parse(members[0].augment)
+        self._generators = [seeds.generator(lesson.seed, "augmentation") for lesson in members]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """(E * M, C, H, W), the first M of the first lesson, and so on."""
+        if not self._augmentation.transforms:
+            return images
+        each, size = len(images) // len(self._generators), (images.shape[2], images.shape[3])
+        drawn = [
+            self._augmentation.sample(each, generator, together=True, size=size).values
+            for generator in self._generators
+        ]
+        return self._augmentation.apply(images, Parameters(torch.cat(drawn), size))
+
+
+class Stored:
+    """Stored views of a lesson in place of drawn ones: one draw an epoch, in turn."""
+
+    def __init__(self, lesson: "Lesson", views: StoredViews, device: torch.device) -> None:
+        if views.targets.shape[1] != len(lesson.samples):
+            raise ValueError(
+                f"the stored views are of {views.targets.shape[1]} images, "
+                f"the set has {len(lesson.samples)}"
+            )
+        self._augmentation = Augmentation.parse(lesson.augment)
+        self._parameters, self._targets = views.parameters.cpu(), views.targets.to(device)
+
+    def apply(self, images: Tensor, indices: Tensor | None, epoch: int) -> tuple[Tensor, Tensor]:
+        """Augmented images and their targets."""
+        at, size = epoch % len(self._targets), (images.shape[2], images.shape[3])
+        values, targets = self._parameters[at], self._targets[at]
+        if indices is not None:
+            values, targets = values[indices], targets[indices.to(targets.device)]
+        return self._augmentation.apply(images, Parameters(values, size)), targets

@@ -1,0 +1,402 @@
+"""Training networks from scratch: one or many, each on its own set, each from its own seed.
+
+A network's result depends on its own lesson and not on which networks are trained beside it, beyond
+rounding: initial weights, order of images and augmentation each have a generator of their own, derived
+from the lesson's seed. Networks of one architecture are trained one after the other, or as an ensemble:
+their parameters stacked, one vectorised step for all (``torch.func.vmap``). The ensemble saves the fixed
+cost of a step and is chosen where that is most of it; :func:`choose` says by which rule.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pydistill import nets, seeds, threads
+from pydistill.data.recipe import StoredViews
+from pydistill.errors import DivergenceError
+from pydistill.machine import PRECISIONS
+from pydistill.modes import plain_modes
+from pydistill.optim import Optimiser, Rate, Sgd, Tensors
+from pydistill.optim.schedules import SCHEDULES
+from pydistill.tasks import Task
+from pydistill.training.feed import Feed, Stored, Views
+from pydistill.training.samples import Samples
+
+Execution = Literal["auto", "loop", "ensemble"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Attributes:
+        steps: Steps of the optimiser.
+        batch_size: Images a step; a smaller set is taken whole, the last batch of an epoch may be smaller.
+        optimiser: The rule that moves the parameters.
+        learning_rate: The first rate, unless a lesson has its own.
+        schedule: A name of :data:`~pydistill.optim.schedules.SCHEDULES`.
+        precision: ``bfloat16`` computes the forward pass, and so the backward one, under autocast: weights,
+            their gradients, the optimiser and the loss stay what they are. About twice as fast on
+            processors that multiply bfloat16.
+    """
+
+    steps: int
+    batch_size: int = 256
+    optimiser: Optimiser = field(default_factory=lambda: Sgd(momentum=0.9, weight_decay=5e-4))
+    learning_rate: float = 0.01
+    schedule: str = "step"
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One network to train.
+
+    Attributes:
+        samples: What it is trained on.
+        seed: Its initial weights, order of images and augmentation derive from it.
+        augment: A description that :meth:`pydistill.augment.Augmentation.parse` takes.
+        learning_rate: Replaces the training's first rate.
+        start: Initial parameters and buffers by name, to go on from instead of fresh ones; they are copied.
+        loss: A name of :data:`pydistill.data.recipe.LOSSES`.
+        views: Augmented views with targets of their own, one draw an epoch in turn, in place of ``augment``
+            and the samples' targets.
+    """
+
+    samples: Samples
+    seed: int
+    augment: str = "none"
+    learning_rate: float | None = None
+    start: Mapping[str, Tensor] | None = None
+    loss: str = "task"
+    views: StoredViews | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+        parameters: By name.
+        buffers: By name, for example the running statistics of batch normalisation.
+        loss: Training loss of the last batch, before the last step.
+        seconds: Wall time; that of an ensemble is shared out evenly.
+        execution: ``loop`` or ``ensemble``.
+    """
+
+    parameters: Tensors
+    buffers: Tensors
+    loss: float
+    seconds: float
+    execution: str
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands after a step; what it holds changes with the next one, so copy what you keep.
+
+    Attributes:
+        lessons: Positions of the lessons that are trained together.
+        step: Steps done.
+        steps: Steps in all.
+        epoch: Passes over the set completed.
+        ends_epoch: Whether this step completed one.
+        losses: (E,) training losses, one a lesson, before the step.
+    """
+
+    lessons: tuple[int, ...]
+    step: int
+    steps: int
+    epoch: int
+    ends_epoch: bool
+    losses: Tensor
+    _parameters: Tensors
+    _stacked: bool
+
+    def parameters(self, lesson: int) -> Tensors:
+        """The parameters of one of :attr:`lessons`, as views."""
+        if not self._stacked:
+            return {name: value.detach() for name, value in self._parameters.items()}
+        at = self.lessons.index(lesson)
+        return {name: value.detach()[at] for name, value in self._parameters.items()}
+
+
+Watch = Callable[[Moment], None]
+
+
+@plain_modes(gradients=True)
+def train(
+    architecture: str | nn.Module,
+    lessons: Sequence[Lesson],
+    task: Task,
+    training: Training,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    execution: Execution = "auto",
+    watch: Watch | None = None,
+) -> list[Trained]:
+    """Train one network a lesson.
+
+    Args:
+        architecture: What :func:`pydistill.nets.build` takes; or a module, which is trained itself, from
+            the weights it has, in a single lesson.
+        lessons: One a network. Those whose sets have the same size and augmentation may share an ensemble.
+        task: Gives the loss and the number of outputs.
+        training: How.
+        device: Where; the lessons' samples must come on it.
+        dtype: What to compute in.
+        execution: ``loop``, ``ensemble``, or ``auto``: whichever :func:`choose` finds faster.
+        watch: Called after every step.
+
+    Returns:
+        One result a lesson, in their order.
+
+    Raises:
+        ValueError: A setting is out of range or unknown, a module has several lessons, or an ensemble was
+            asked for and the network is a module or has buffers (batch normalisation) or the lesson stored
+            views, which only the loop keeps.
+        DivergenceError: A network's loss or parameters are no longer finite.
+    """
+    _check(training, execution)
+    if isinstance(architecture, nn.Module) and len(lessons) != 1:
+        raise ValueError(f"a module is trained in one lesson, got {len(lessons)}: name an architecture")
+    results: dict[int, Trained] = {}
+    for together in _groups(lessons):
+        run = _Run(architecture, task, training, torch.device(device), dtype, watch)
+        mode, work = execution, threads.LEAST_SHARED  # that of a module of one's own is not known
+        if isinstance(architecture, nn.Module):
+            if mode == "ensemble":
+                raise ValueError("an ensemble does not train a module: use the loop")
+            mode = "loop"
+        else:
+            first = run.build(lessons[together[0]])
+            work = _work(first, lessons[together[0]], training)
+            if mode == "auto":
+                mode = choose(first, lessons[together[0]], training, len(together))
+            if mode == "ensemble" and next(first.buffers(), None) is not None:
+                raise ValueError(
+                    f"{architecture} has buffers, which an ensemble does not keep: use the loop"
+                )
+        if mode == "ensemble" and lessons[together[0]].views is not None:
+            raise ValueError("an ensemble does not take stored views: use the loop")
+        size = _stack_size(len(together)) if mode == "ensemble" else 1
+        for start in range(0, len(together), size):
+            part = together[start : start + size]
+            with threads.suited(work * len(part), run.device):
+                trained = (run.ensemble if mode == "ensemble" else run.loop)(part, lessons)
+            results.update(zip(part, trained, strict=True))
+    return [results[at] for at in range(len(lessons))]
+
+
+_LARGEST_STACK = 24
+"""Most networks stacked at once: bounds memory; by then the fixed cost of a step is shared well enough."""
+
+_FEWEST_STACKED = 12
+_MOST_WORK = 4_000_000
+_MOST_PARAMETERS = 500_000
+"""Where stacking pays: networks, multiply-adds of one's forward pass over a batch, parameters of all."""
+
+
+def choose(
+    network: nets.Network, lesson: Lesson, training: Training, networks: int
+) -> Literal["loop", "ensemble"]:
+    """Which execution is faster.
+
+    A stacked step has a fixed cost of some eight plain ones (vectorised calls are dearer than plain calls),
+    so it takes several networks to win it back, and steps of little work: grouped convolutions are slower
+    than plain ones, and large stacked parameters leave the cache. Measured on a CPU
+    (``benchmarks/kernels/ensemble.py``); not measured on CUDA, where the same rule is used.
+    """
+    networks = _stack_size(networks)
+    parameters = sum(value.numel() for value in network.parameters())
+    stackable = next(network.buffers(), None) is None and lesson.views is None
+    if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
+        return "loop"
+    return "ensemble" if _work(network, lesson, training) <= _MOST_WORK else "loop"
+
+
+def _work(network: nets.Network, lesson: Lesson, training: Training) -> int:
+    """Multiply-adds of one network's forward pass over a batch."""
+    return nets.flops(network, lesson.samples.shape) * min(training.batch_size, len(lesson.samples))
+
+
+def _stack_size(networks: int) -> int:
+    """How many networks a stack holds, where stacks are as equal as they can be."""
+    return math.ceil(networks / math.ceil(networks / _LARGEST_STACK))
+
+
+def _check(training: Training, execution: str) -> None:
+    for name in ("steps", "batch_size"):
+        if getattr(training, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(training, name)}")
+    if not training.learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0, got {training.learning_rate}")
+    if training.schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {training.schedule!r}")
+    if training.precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {training.precision!r}")
+    if execution not in ("auto", "loop", "ensemble"):
+        raise ValueError(f"execution must be auto, loop or ensemble; got {execution!r}")
+
+
+def _groups(lessons: Sequence[Lesson]) -> list[list[int]]:
+    """Positions of lessons that can share an ensemble."""
+    found: dict[tuple[object, ...], list[int]] = {}
+    for at, lesson in enumerate(lessons):
+        samples = lesson.samples
+        key = (*samples.signature, samples.shape, lesson.augment, lesson.loss, id(lesson.views))
+        found.setdefault(key, []).append(at)
+    return list(found.values())
+
+
+def _batches(lesson: Lesson, batch_size: int) -> Iterator[tuple[Tensor | None, bool]]:
+    """Endless (indices, ends an epoch); a set that fits into a batch is taken whole (None)."""
+    total = len(lesson.samples)
+    while total <= batch_size:
+        yield None, True
+    generator = seeds.generator(lesson.seed, "order of images")
+    while True:
+        order = torch.randperm(total, generator=generator)
+        for start in range(0, total, batch_size):
+            yield order[start : start + batch_size], start + batch_size >= total
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is common to all networks of one call."""
+
+    architecture: str | nn.Module
+    task: Task
+    training: Training
+    device: torch.device
+    dtype: torch.dtype
+    watch: Watch | None
+
+    def module(self, lesson: Lesson) -> nn.Module:
+        """What is trained in a lesson: a module that was given, or a new network."""
+        if isinstance(self.architecture, nn.Module):
+            return self.architecture.to(self.device, self.dtype).train()
+        return self.build(lesson)
+
+    def build(self, lesson: Lesson) -> nets.Network:
+        network = nets.build(
+            str(self.architecture),
+            lesson.samples.shape,
+            self.task.outputs,
+            seeds.generator(lesson.seed, "initial weights"),
+            device=self.device,
+            dtype=self.dtype,
+        )
+        if lesson.start is not None:
+            network.load_state_dict(dict(lesson.start))
+        return network.train()
+
+    def rate(self, lesson: Lesson, step: int) -> float:
+        first = self.training.learning_rate if lesson.learning_rate is None else lesson.learning_rate
+        return first * SCHEDULES[self.training.schedule](step, self.training.steps)
+
+    def loss(
+        self, network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor, kind: str
+    ) -> Tensor:
+        """The loss of that name, the outputs computed in the training's precision."""
+        lower = self.training.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower):
+            outputs = network(images)
+        return self.task.error(outputs.to(self.dtype), targets, kind)
+
+    def loop(self, part: list[int], lessons: Sequence[Lesson]) -> list[Trained]:
+        """One network, its modules called directly."""
+        (at,) = part
+        lesson, training, begun = lessons[at], self.training, time.perf_counter()
+        network = self.module(lesson)
+        parameters: Tensors = {
+            name: value for name, value in network.named_parameters() if value.requires_grad
+        }
+        values, state = list(parameters.values()), training.optimiser.init(parameters)
+        batches, views = _batches(lesson, training.batch_size), Views([lesson])
+        stored = None if lesson.views is None else Stored(lesson, lesson.views, self.device)
+        loss, epoch = torch.zeros((), device=self.device), 0
+        for step in range(training.steps):
+            indices, ends = next(batches)
+            images, targets = lesson.samples.batch(indices)
+            if stored is None:
+                images = views.apply(images)
+            else:
+                images, targets = stored.apply(images, indices, epoch)
+            loss = self.loss(network, images, targets, lesson.loss)
+            slopes = torch.autograd.grad(
+                loss, values, materialize_grads=True
+            )  # a module may leave some out
+            gradients = dict(zip(parameters, slopes, strict=True))
+            training.optimiser.update_(parameters, gradients, state, self.rate(lesson, step))
+            epoch += ends
+            if self.watch is not None:
+                losses = loss.detach()[None]
+                self.watch(Moment((at,), step + 1, training.steps, epoch, ends, losses, parameters, False))
+        done = {name: value.detach() for name, value in parameters.items()}
+        self._require_finite(lesson, float(loss.detach()), done)
+        buffers = dict(network.named_buffers())
+        return [Trained(done, buffers, float(loss.detach()), time.perf_counter() - begun, "loop")]
+
+    def ensemble(self, part: list[int], lessons: Sequence[Lesson]) -> list[Trained]:
+        """Several networks, parameters stacked along a new first axis, one vectorised step for all."""
+        members, training, begun = [lessons[at] for at in part], self.training, time.perf_counter()
+        networks = [self.build(lesson) for lesson in members]
+        base = networks[0]
+        parameters = {
+            name: value.requires_grad_() for name, value in nets.stack(networks).parameters.items()
+        }
+        losses_of = torch.func.vmap(partial(self._loss, base, members[0].loss))
+        values, state = list(parameters.values()), training.optimiser.init(parameters)
+        streams = [_batches(lesson, training.batch_size) for lesson in members]
+        views, feed = Views(members), Feed(members)
+        losses, epoch = torch.zeros(len(members), device=self.device), 0
+        for step in range(training.steps):
+            picks = [next(stream) for stream in streams]
+            images, targets = feed.batch([indices for indices, _ in picks])
+            images = views.apply(images.flatten(0, 1)).view(images.shape)
+            losses = losses_of(parameters, images, targets)
+            gradients = dict(zip(parameters, torch.autograd.grad(losses.sum(), values), strict=True))
+            training.optimiser.update_(parameters, gradients, state, self._rates(members, step))
+            epoch += picks[0][1]
+            if self.watch is not None:
+                here = (tuple(part), step + 1, training.steps, epoch, picks[0][1], losses.detach())
+                self.watch(Moment(*here, parameters, True))
+        seconds = (time.perf_counter() - begun) / len(members)
+        results = []
+        for at, lesson in enumerate(members):
+            done = {name: value.detach()[at].clone() for name, value in parameters.items()}
+            self._require_finite(lesson, float(losses[at].detach()), done)
+            results.append(Trained(done, {}, float(losses[at].detach()), seconds, "ensemble"))
+        return results
+
+    def _loss(
+        self, base: nn.Module, kind: str, weights: Tensors, images: Tensor, targets: Tensor
+    ) -> Tensor:
+        def network(batch: Tensor) -> Tensor:
+            outputs: Tensor = torch.func.functional_call(base, weights, (batch,))
+            return outputs
+
+        return self.loss(network, images, targets, kind)
+
+    def _rates(self, members: Sequence[Lesson], step: int) -> Rate:
+        rates = [self.rate(lesson, step) for lesson in members]
+        if len(set(rates)) == 1:
+            return rates[0]
+        return torch.tensor(rates, dtype=self.dtype, device=self.device)
+
+    def _require_finite(self, lesson: Lesson, loss: float, parameters: Tensors) -> None:
+        finite = all(bool(value.isfinite().all()) for value in parameters.values())
+        if not (math.isfinite(loss) and finite):
+            name = self.architecture if isinstance(self.architecture, str) else "the module"
+            raise DivergenceError(
+                f"training {name} (seed {lesson.seed}, first learning rate "
+                f"{self.rate(lesson, 0):g}) ended with loss {loss}: a smaller learning rate may help"
+            )

@@ -1,0 +1,444 @@
+"""Training as a differentiable function of what it is trained on, in flat memory.
+
+A training of T steps is a long computation: to differentiate through it as a whole, every activation of
+every step is kept. Here only the state between steps is (parameters and what the optimiser remembers), and
+the way back goes step by step: one step's graph is made again, the adjoint of the state after it is turned
+into that of the state before it, and what the step contributed to the gradients of images, targets and
+rates is added up. The result is the same gradient, at the cost of one more pass over the steps. Where there
+is memory for it, the graphs of all steps can be kept instead, and no pass is added (``keep_every=0``).
+
+With s_0 the first state, s_(t+1) = f_t(s_t, u) a step under what is learned, u, and L(s_T) what is wanted:
+
+    a_T = dL/ds_T,    a_t = (df_t/ds_t)^T a_(t+1),    dL/du = sum_t (df_t/du)^T a_(t+1)
+
+:func:`unroll` is that engine, for any step; :class:`Course` is the step that trains networks.
+
+[0] D. Maclaurin, D. Duvenaud, R. Adams: Gradient-based Hyperparameter Optimization through Reversible
+    Learning. ICML 2015, arXiv:1502.03492, has the same way back, its states found by running backwards.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pydistill import nets, optim, seeds
+from pydistill.augment import Augmentation, Parameters
+from pydistill.errors import DivergenceError
+from pydistill.ops.second_order import second_order
+from pydistill.optim import Tensors
+
+State: TypeAlias = dict[str, Any]
+"""A nested dict of tensors and numbers. Floating-point tensors are differentiated through."""
+
+Step: TypeAlias = Callable[[int, State, Tensors], tuple[State, Tensor]]
+"""``step(index, state, learned) -> (next state, training loss)``: pure, the same whenever it is called with
+the same arguments, differentiable where gradients are enabled when it is called."""
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """What a training came to.
+
+    Attributes:
+        state: After the last step, in the graph of the first state and of what is learned.
+        losses: (T,) training losses before each step, outside any graph.
+    """
+
+    state: State
+    losses: Tensor
+
+
+def unroll(
+    step: Step,
+    start: State,
+    learned: Tensors,
+    *,
+    steps: int,
+    first: int = 0,
+    window: int | None = None,
+    keep_every: int = 1,
+) -> Unrolled:
+    """Do ``steps`` steps; the result can be differentiated once, step by step.
+
+    Args:
+        step: What one step does.
+        start: The first state; gradients flow to its tensors that require them.
+        learned: What every step sees, by name; likewise.
+        steps: T, at least 1.
+        first: Index of the first step.
+        window: Only the last ``window`` steps are differentiated: what came before counts as constant
+            (truncated back-propagation through time); None: all.
+        keep_every: One state in so many is kept; those between are computed again on the way back. T /
+            keep_every + keep_every states are held, for one more pass over the steps where above 1. 0:
+            every step's graph is kept, which takes the memory of differentiating the training as a whole
+            and saves the pass that makes the graphs again.
+
+    Returns:
+        The last state and the losses.
+
+    Raises:
+        ValueError: A number is out of range, or the window is longer than the unroll.
+    """
+    _at_least("steps", steps, 1)
+    _at_least("keep_every", keep_every, 0)
+    if window is not None:
+        _at_least("window", window, 1)
+        if window > steps:
+            raise ValueError(f"window must be at most steps = {steps}, got {window}")
+    plan = _Plan(
+        step, start, tuple(learned), first, steps, 0 if window is None else steps - window, keep_every
+    )
+    *leaves, losses = _Unroll.apply(plan, *_leaves(start), *learned.values())  # type: ignore[no-untyped-call]
+    return Unrolled(_with_leaves(plan.last, leaves), losses)
+
+
+@dataclass
+class _Plan:
+    """What the way there and the way back share.
+
+    Attributes:
+        step: What one step does.
+        start: Form of the first state; its tensors come and go as arguments of the autograd function.
+        names: Of what is learned.
+        first: Index of the first step.
+        steps: How many.
+        constant: How many of them are not differentiated.
+        keep_every: One state in so many is kept; 0: every step's graph.
+        last: The state after the last step.
+        kept: States by the number of steps before them, detached.
+        graphs: Graphs of steps, likewise.
+    """
+
+    step: Step
+    start: State
+    names: tuple[str, ...]
+    first: int
+    steps: int
+    constant: int
+    keep_every: int
+    last: State = field(default_factory=dict)
+    kept: dict[int, State] = field(default_factory=dict)
+    graphs: dict[int, "_Graph"] = field(default_factory=dict)
+
+    def run(self, done: int, state: State, learned: Sequence[Tensor]) -> tuple[State, Tensor]:
+        """The step after ``done`` of them."""
+        return self.step(self.first + done, state, dict(zip(self.names, learned, strict=True)))
+
+    def tracked(
+        self, done: int, state: State, learned: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> "tuple[_Graph, Tensor]":
+        """The step after ``done`` of them in a graph of its own, and its loss."""
+        leaves = [leaf.detach().requires_grad_() for leaf in _leaves(state)]
+        values = [value.detach().requires_grad_(want) for value, want in zip(learned, wanted, strict=True)]
+        with torch.enable_grad():
+            after, loss = self.run(done, _with_leaves(state, leaves), values)
+        return _Graph(leaves, values, after), loss
+
+    def forward(self, start: State, learned: Sequence[Tensor], wanted: Sequence[bool] | None) -> Tensor:
+        """All steps; the losses (T,), outside any graph.
+
+        Args:
+            start: The first state.
+            learned: What every step sees.
+            wanted: What of it gradients flow to; None: nothing is to be differentiated, nothing is kept.
+        """
+        state, losses = start, []
+        for done in range(self.steps):
+            at = done - self.constant
+            if wanted is not None and at >= 0 and self.keep_every == 0:
+                graph, loss = self.tracked(done, state, learned, wanted)
+                self.graphs[done] = graph
+                state = _with_leaves(graph.after, [leaf.detach() for leaf in _leaves(graph.after)])
+            else:
+                if wanted is not None and at >= 0 and at % self.keep_every == 0:
+                    self.kept[done] = state
+                state, loss = self.run(done, state, learned)
+            losses.append(loss.detach())
+        self.last = state
+        return torch.stack(losses)
+
+    def backwards(
+        self, learned: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> "Iterator[tuple[int, _Graph, bool]]":
+        """(steps before it, its graph, whether it is needed again), last step first."""
+        for done in sorted(self.graphs, reverse=True):
+            yield done, self.graphs[done], True
+        for mark in sorted(self.kept, reverse=True):
+            states = [self.kept[mark]]
+            for done in range(mark, min(mark + self.keep_every, self.steps) - 1):
+                states.append(self.run(done, states[-1], learned)[0])
+            while states:
+                done = mark + len(states) - 1
+                yield done, self.tracked(done, states.pop(), learned, wanted)[0], False
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """One step's: from leaves of the state before it and what is learned to the state after it."""
+
+    leaves: list[Tensor]
+    values: list[Tensor]
+    after: State
+
+
+class _Unroll(torch.autograd.Function):
+    """The whole training as one node.
+
+    From (plan, leaves of the first state, what is learned) to (leaves of the last state, losses).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, plan: _Plan, *given: Tensor) -> tuple[Tensor, ...]:
+        count = len(given) - len(plan.names)
+        state = _with_leaves(plan.start, [leaf.detach() for leaf in given[:count]])
+        wanted = ctx.needs_input_grad[1 + count :] if any(ctx.needs_input_grad) else None
+        losses = plan.forward(state, [value.detach() for value in given[count:]], wanted)
+        ctx.plan, ctx.count = plan, count
+        ctx.save_for_backward(*given[count:])
+        ctx.mark_non_differentiable(losses)
+        ctx.set_materialize_grads(False)
+        return (*(leaf.clone() for leaf in _leaves(plan.last)), losses)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        plan, learned = ctx.plan, [value.detach() for value in ctx.saved_tensors]
+        wanted = ctx.needs_input_grad[1 + ctx.count :]
+        start_wanted = any(ctx.needs_input_grad[1 : 1 + ctx.count])
+        totals: list[Tensor | None] = [None] * len(learned)
+        *carried, _ = adjoints
+        with torch.no_grad():
+            for done, graph, again in plan.backwards(learned, wanted):
+                into_state = done > plan.constant or (done == 0 and start_wanted)
+                carried, shares = _adjoint(graph, wanted, carried, into_state, again)
+                totals = [_sum(total, share) for total, share in zip(totals, shares, strict=True)]
+        if plan.constant:
+            carried = [None] * ctx.count
+        return (None, *carried, *totals)
+
+
+def _adjoint(
+    graph: _Graph,
+    wanted: Sequence[bool],
+    carried: Sequence[Tensor | None],
+    into_state: bool,
+    again: bool,
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """The adjoint of the state before a step, and the step's share of what is learned.
+
+    Args:
+        graph: The step's.
+        wanted: What of what is learned gradients flow to.
+        carried: The adjoint of the state after the step.
+        into_state: Whether that of the state before it is wanted.
+        again: Whether the graph is kept for another way back.
+    """
+    leaves, values = graph.leaves, graph.values
+    pairs = [
+        (output, adjoint)
+        for output, adjoint in zip(_leaves(graph.after), carried, strict=True)
+        if adjoint is not None and output.requires_grad
+    ]
+    inputs = [*(leaves if into_state else []), *(v for v, want in zip(values, wanted, strict=True) if want)]
+    found: Iterator[Tensor | None] = iter(())
+    if pairs and inputs:
+        outputs, adjoints = zip(*pairs, strict=True)
+        found = iter(torch.autograd.grad(outputs, inputs, adjoints, allow_unused=True, retain_graph=again))
+    before = [next(found, None) if into_state else None for _ in leaves]
+    return before, [next(found, None) if want else None for want in wanted]
+
+
+def _sum(total: Tensor | None, share: Tensor | None) -> Tensor | None:
+    if total is None or share is None:
+        return share if total is None else total
+    return total + share
+
+
+def _leaves(tree: Any) -> list[Tensor]:
+    """The floating-point tensors of a state, in order."""
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in _leaves(value)]
+    return [tree] if _is_leaf(tree) else []
+
+
+def _with_leaves(tree: State, leaves: Sequence[Tensor]) -> State:
+    """A state with other floating-point tensors, in the same order."""
+    remaining = iter(leaves)
+
+    def filled(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: filled(value) for key, value in part.items()}
+        return next(remaining) if _is_leaf(part) else part
+
+    state: State = filled(tree)
+    return state
+
+
+def _is_leaf(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _at_least(name: str, value: int, low: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+# ---- training networks --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Course:
+    """How networks are trained on what is learned: the step that :func:`unroll` repeats.
+
+    What is learned comes by name: ``images`` (M, C, H, W) and ``targets`` (M,) or (M, K) as networks see
+    them; ``rate``, a scalar or (T,), one a step; where there are any, scalars ``momentum`` and
+    ``weight_decay`` in place of the rule's. A draw depends on the seed and the step's index alone, so that
+    a step made again is the same.
+
+    Attributes:
+        network: Its modules are used, not its weights; in training mode.
+        loss: From outputs (B, K) and targets to a scalar.
+        rule: How parameters move.
+        batch_size: Images a step; None: all. Each pass over the set has an order of its own.
+        augment: What :meth:`pydistill.augment.Augmentation.parse` takes.
+        seed: What order and augmentation derive from.
+        networks: Several at once: parameters are stacked along a first axis (E, ...), as
+            :func:`pydistill.nets.stack` makes them; each has its own order and augmentation, and losses are
+            (T, E). None: one, not stacked.
+    """
+
+    network: nets.Network
+    loss: Callable[[Tensor, Tensor], Tensor]
+    rule: optim.Optimiser = field(default_factory=optim.Sgd)
+    batch_size: int | None = None
+    augment: str = "none"
+    seed: int = 0
+    networks: int | None = None
+
+    def start(self, parameters: Tensors, buffers: Mapping[str, Tensor] | None = None) -> State:
+        """The first state: parameters, the optimiser's memory of them, buffers."""
+        return {
+            "parameters": dict(parameters),
+            "optimiser": self.rule.init(parameters),
+            "buffers": dict(buffers or {}),
+        }
+
+    def train(
+        self,
+        start: State,
+        learned: Tensors,
+        *,
+        steps: int,
+        first: int = 0,
+        window: int | None = None,
+        keep_every: int = 1,
+    ) -> Unrolled:
+        """:func:`unroll` of this course.
+
+        Raises:
+            ValueError: As :func:`unroll`; or there are fewer rates than steps.
+            DivergenceError: A training loss is not finite; the step and its rate are named.
+        """
+        rate = learned["rate"]
+        if rate.ndim and len(rate) < first + steps:
+            raise ValueError(f"expected a rate for each of {first + steps} steps, got {len(rate)}")
+        done = unroll(
+            self.step, start, learned, steps=steps, first=first, window=window, keep_every=keep_every
+        )
+        bad = torch.nonzero(~done.losses.reshape(steps, -1).isfinite().all(1)).flatten()
+        if len(bad):
+            at = first + int(bad[0])
+            raise DivergenceError(
+                f"the inner loss is {float(done.losses[at - first].sum())} in step {at} of "
+                f"{first + steps}, at a learning rate of {self._rate(learned, at).item():g}"
+            )
+        # running statistics are numbers beside the training: no step's outputs depend on them
+        buffers = {name: value.detach() for name, value in done.state["buffers"].items()}
+        return dataclasses.replace(done, state={**done.state, "buffers": buffers})
+
+    def step(self, index: int, state: State, learned: Tensors) -> tuple[State, Tensor]:
+        """One step of training: a :data:`Step`."""
+        tracked = torch.is_grad_enabled()
+        parameters: Tensors = {
+            name: value if tracked and value.requires_grad else value.detach().requires_grad_()
+            for name, value in state["parameters"].items()
+        }
+        buffers = {name: value.detach().clone() for name, value in state["buffers"].items()}
+        with torch.enable_grad(), second_order(twice=tracked):
+            images, targets = self._batch(index, learned)
+            losses = self._losses(parameters, buffers, images, targets)
+            gradients = torch.autograd.grad(losses.sum(), list(parameters.values()), create_graph=tracked)
+        named = dict(zip(parameters, gradients, strict=True))
+        moved, memory = self._rule(learned).update(
+            parameters, named, state["optimiser"], self._rate(learned, index)
+        )
+        return {"parameters": moved, "optimiser": memory, "buffers": buffers}, losses
+
+    def _losses(
+        self, parameters: Tensors, buffers: Mapping[str, Tensor], images: Tensor, targets: Tensor
+    ) -> Tensor:
+        """(E,) or a scalar."""
+        if self.networks is None:
+            weights = {**parameters, **buffers}
+            return self.loss(torch.func.functional_call(self.network, weights, (images,)), targets)
+
+        def one(weights: Tensors, own: Tensors, batch: Tensor, wanted: Tensor) -> Tensor:
+            return self.loss(torch.func.functional_call(self.network, {**weights, **own}, (batch,)), wanted)
+
+        losses: Tensor = torch.func.vmap(one)(parameters, dict(buffers), images, targets)
+        return losses
+
+    def _batch(self, index: int, learned: Tensors) -> tuple[Tensor, Tensor]:
+        """Images and targets of a step, each with a leading axis (E, ...) for stacked networks."""
+        images, targets = learned["images"], learned["targets"]
+        members = range(1 if self.networks is None else self.networks)
+        picks = [self._picked(index, len(images), member) for member in members]
+        if self.networks is None and picks[0] is None:
+            chosen, wanted = images, targets
+        else:
+            everything = torch.arange(len(images))
+            flat = torch.cat([everything if pick is None else pick for pick in picks]).to(images.device)
+            chosen, wanted = images[flat], targets[flat]
+        augmentation = Augmentation.parse(self.augment)
+        if augmentation.transforms:
+            each, size = len(chosen) // len(members), (images.shape[2], images.shape[3])
+            drawn = [
+                augmentation.sample(
+                    each,
+                    seeds.generator(self.seed, "inner augmentation", member, index),
+                    together=True,
+                    size=size,
+                )
+                for member in members
+            ]
+            chosen = augmentation.apply(
+                chosen, Parameters(torch.cat([each.values for each in drawn]), size)
+            )
+        if self.networks is None:
+            return chosen, wanted
+        each = len(chosen) // len(members)
+        return chosen.view(-1, each, *chosen.shape[1:]), wanted.view(-1, each, *wanted.shape[1:])
+
+    def _picked(self, index: int, total: int, member: int) -> Tensor | None:
+        """Which images a network sees in a step; None: all, in their order."""
+        if self.batch_size is None or self.batch_size >= total:
+            return None
+        a_pass = -(-total // self.batch_size)
+        generator = seeds.generator(self.seed, "inner order", member, index // a_pass)
+        begin = index % a_pass * self.batch_size
+        return torch.randperm(total, generator=generator)[begin : begin + self.batch_size]
+
+    def _rate(self, learned: Tensors, index: int) -> Tensor:
+        rate = learned["rate"]
+        return rate[index] if rate.ndim else rate
+
+    def _rule(self, learned: Tensors) -> optim.Optimiser:
+        given = {name: learned[name] for name in ("momentum", "weight_decay") if name in learned}
+        return dataclasses.replace(self.rule, **given) if given else self.rule  # type: ignore[type-var]

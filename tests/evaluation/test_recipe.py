@@ -1,0 +1,143 @@
+"""A set is used as it was learned: its own training, its kernel, its stored views."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pydistill import DivergenceError, KernelRidge, distill, evaluate, nets, relabel, seeds
+from pydistill.augment import Augmentation, Parameters
+from pydistill.data.recipe import Recipe, StoredTraining
+from pydistill.evaluation import Protocol
+from pydistill.optim import Sgd
+from pydistill.training.samples import TensorSamples
+from pydistill.training.scoring import score
+from pydistill.training.trainer import Lesson, Training, train
+
+NET = "mlp:width=8"
+PROTOCOL = Protocol(
+    architectures=(NET,), repeats=2, epochs=3, learning_rate=0.05, random_draws=2, whole=False
+)
+
+
+def of(report, start):
+    return [run for run in report.runs if run.architecture.startswith(start)]
+
+
+@pytest.fixture(scope="module")
+def learned(tiny):
+    return distill(tiny, "dd", ipc=2, network=NET, iterations=3, inner_steps=4, learn_weights=True,
+                   learn_rates="steps", batch_real=20)  # fmt: skip
+
+
+def test_own_training_is_that_of_the_recipe_from_its_weights_at_its_rates(learned, tiny) -> None:
+    report = evaluate(learned, tiny, PROTOCOL)
+    (run, *_) = of(report, "own training")
+    training = learned.recipe.training
+    network = nets.build(NET, tiny.shape, 3, torch.Generator())
+    network.load_state_dict(dict(training.start))
+    images, targets = learned.views()
+    for rate in training.rates:
+        loss = tiny.task.loss(network(images), targets)
+        slopes = torch.autograd.grad(loss, list(network.parameters()))
+        with torch.no_grad():
+            for weight, slope in zip(network.parameters(), slopes, strict=True):
+                weight -= rate * slope
+    assert run.value == score(network, tiny, tiny.test)
+    assert run.loss == pytest.approx(float(loss.detach()), rel=1e-4)
+    assert any("4 steps of sgd" in note and "kept with the set" in note for note in report.notes)
+
+
+def test_what_repeats_exactly_runs_once_a_set(learned, tiny) -> None:
+    runs = of(evaluate(learned, tiny, PROTOCOL), "own training")
+    assert [(run.source, run.draw) for run in runs] == [("distilled", 0), ("random", 0), ("random", 1)]
+    fresh = distill(tiny, "dd", ipc=2, network=NET, iterations=1, inner_steps=4, batch_real=20)
+    runs = of(evaluate(fresh, tiny, PROTOCOL), "own training")
+    assert [(run.source, run.seed) for run in runs] == [
+        ("distilled", 0), ("distilled", 1), ("random", 0), ("random", 0)
+    ]  # fmt: skip
+    assert runs[0].loss != runs[1].loss
+
+
+def test_kernels_of_the_protocol_are_scored_on_any_set(tiny) -> None:
+    made = distill(tiny, "random", ipc=2, seed=11)
+    assert not of(evaluate(made, tiny, PROTOCOL), "kernel ridge")
+    report = evaluate(made, tiny, dataclasses.replace(PROTOCOL, kernels=("ntk:depth=2", "linear")))
+    runs = of(report, "kernel ridge, ntk:depth=2")
+    assert [run.source for run in runs] == ["distilled", "random", "random"]
+    images = tiny.inputs(tiny.test, slice(None))
+    fitted = KernelRidge("ntk:depth=2").fit(made)
+    assert runs[0].value == pytest.approx(fitted.score(images, tiny.test.targets))
+    assert len(of(report, "kernel ridge, linear")) == 3
+
+
+def test_a_learned_rate_that_breaks_a_training_is_named(tiny) -> None:
+    made = distill(tiny, "random", ipc=2)
+    training = StoredTraining(architecture=NET, steps=9, rates=(1e25,))
+    with pytest.raises(DivergenceError, match=r"rate of 1e\+25"):
+        evaluate(dataclasses.replace(made, recipe=Recipe(training=training)), tiny, PROTOCOL)
+
+
+def test_stored_views_are_trained_on_in_turn_with_their_targets(tiny) -> None:
+    made = dataclasses.replace(distill(tiny, "random", ipc=2), augment="crop_flip")
+    teacher = nets.build(NET, tiny.shape, 3, torch.Generator().manual_seed(1))
+    viewed = relabel(made, teacher, "views", draws=2, temperature=2.0)
+    views = viewed.recipe.views
+    samples = TensorSamples(viewed.images, viewed.targets)
+    lesson = Lesson(samples, 0, viewed.augment, views=views)
+    training = Training(steps=3, optimiser=Sgd(), learning_rate=0.1, schedule="constant")
+    (done,) = train(NET, [lesson], tiny.task, training)
+
+    network = nets.build(NET, tiny.shape, 3, seeds.generator(0, "initial weights"))
+    for step in range(3):
+        seen = Augmentation.parse("crop_flip").apply(
+            viewed.images, Parameters(views.parameters[step % 2], (8, 8))
+        )
+        loss = tiny.task.loss(network(seen), views.targets[step % 2])
+        slopes = torch.autograd.grad(loss, list(network.parameters()))
+        with torch.no_grad():
+            for weight, slope in zip(network.parameters(), slopes, strict=True):
+                weight -= 0.1 * slope
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(done.parameters[name], weight.detach(), rtol=1e-4, atol=1e-6)
+    assert any("stored augmented views" in note for note in evaluate(viewed, tiny, PROTOCOL).notes)
+    with pytest.raises(ValueError, match="an ensemble does not take stored views"):
+        train(NET, [lesson], tiny.task, training, execution="ensemble")
+
+
+def test_a_set_may_be_scored_as_it_was_learned_alone(tiny) -> None:
+    alone = dataclasses.replace(PROTOCOL, architectures=())
+    made = distill(tiny, "kip", ipc=1, iterations=2, batch_real=20)
+    runs = evaluate(made, tiny, alone).runs
+    assert {run.architecture for run in runs} == {"kernel ridge, ntk:depth=1"}
+    assert [run.source for run in runs] == ["distilled", "random", "random"]
+    with pytest.raises(ValueError, match="nothing to score"):
+        evaluate(distill(tiny, "random", ipc=1), tiny, alone)
+
+
+def test_kernels_that_the_set_cannot_serve_are_refused_before_any_training(tiny) -> None:
+    made = distill(tiny, "random", ipc=2)
+    with pytest.raises(ValueError, match="carries its teacher"):
+        evaluate(made, tiny, dataclasses.replace(PROTOCOL, kernels=("teacher",)))
+
+
+def test_features_of_every_trained_network_are_a_kernel(tiny) -> None:
+    made = distill(tiny, "frepo", ipc=2, network=NET, iterations=2, batch_real=20)
+    report = evaluate(made, tiny, PROTOCOL)
+    found = [(run.source, run.draw, run.seed) for run in of(report, "kernel ridge")]
+    assert found == [(run.source, run.draw, run.seed) for run in of(report, NET)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rates": (0.1, 0.2)}, "one learning rate or 3, found 2"),
+        ({"rates": (0.0,)}, "learning rates above 0, found 0.0"),
+        ({"rates": (0.1,), "steps": 0}, "at least one step, found 0"),
+        ({"rates": (0.1,), "optimiser": "lion"}, "sgd or adam, got 'lion'"),
+        ({"rates": (0.1,), "momentum": 1.0}, r"momentum must be within \[0, 1\)"),
+    ],
+)
+def test_a_training_out_of_range_is_refused(changes, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        StoredTraining(**{"architecture": NET, "steps": 3, **changes})
