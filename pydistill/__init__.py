@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from pydistill.engine.method import Method, make_method, methods
     from pydistill.engine.run import distill
     from pydistill.evaluation import Protocol, Report, evaluate
+    from pydistill.evaluation.single import train
     from pydistill.experts import Experts, ExpertTraining, load_experts, train_experts
     from pydistill.kernels.ridge import KernelRidge
-    from pydistill.training.simple import train
     from pydistill.training.teacher import relabel
 
 __all__ = [
@@ -74,7 +74,7 @@ _HOMES = {
     "evaluation": ("Protocol", "Report", "evaluate"),
     "experts": ("ExpertTraining", "Experts", "load_experts", "train_experts"),
     "kernels.ridge": ("KernelRidge",),
-    "training.simple": ("train",),
+    "evaluation.single": ("train",),
     "training.teacher": ("relabel",),
 }
 """The module of each name above that is imported when it is asked for; as under ``TYPE_CHECKING``."""

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
+from pydistill.distributed import World
 from pydistill.events import Event, Notice
 
 AUTO = "auto"
@@ -86,6 +87,37 @@ def slowdown(kind: str = "cpu") -> float:
     """How many times as long as in float32 a small convolution takes in bfloat16 on a kind of device."""
     times = {precision: _seconds(getattr(torch, precision), torch.device(kind)) for precision in PRECISIONS}
     return times["bfloat16"] / times["float32"]
+
+
+def resolve_device(device: str, world: World | None = None) -> torch.device:
+    """A device that is there; ``"auto"`` is CUDA where there is one, else the CPU.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        world: Where this process stands in a distributed run: CUDA without a number is then the GPU of its
+            local rank. None: as the environment says.
+
+    Raises:
+        ValueError: The name means no device, or none of that kind is here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}; expected auto, cpu, cuda or cuda:N") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} asked for, but torch {torch.__version__} finds no CUDA device")
+    if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device!r} asked for, but there are {torch.cuda.device_count()} CUDA devices"
+        )
+    if where.type == "cuda" and where.index is None:
+        own = (world or World.of()).gpu(torch.cuda.device_count())
+        return where if own is None else torch.device("cuda", own)
+    if where.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r} is not supported; expected auto, cpu, cuda or cuda:N")
+    return where
 
 
 def tell(on_event: Callable[[Event], None] | None, text: str | None) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pydistill.distributed import World
-from pydistill.engine.problem import resolve_device
+from pydistill.machine import resolve_device
 
 LAUNCHED = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "2"}
 

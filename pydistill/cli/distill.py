@@ -16,8 +16,9 @@ from pydistill.cli.stopping import StoppedError
 from pydistill.data import load_data
 from pydistill.data.short import shortage
 from pydistill.engine.method import Method, make_method, methods, notices, option_types
-from pydistill.engine.problem import SHORT_CLASSES, resolve_device
+from pydistill.engine.problem import SHORT_CLASSES
 from pydistill.engine.run import distill
+from pydistill.machine import resolve_device
 from pydistill.storage.records import write_json
 from pydistill.storage.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, require_free
 

@@ -16,7 +16,7 @@ from pydistill import nets
 from pydistill.data.distilled import DistilledData
 from pydistill.data.real import RealData
 from pydistill.engine.method import Method, settled
-from pydistill.engine.problem import make_problem, resolve_device
+from pydistill.engine.problem import make_problem
 from pydistill.engine.run import collect
 from pydistill.evaluation.candidates import gather
 from pydistill.evaluation.machine import Meter
@@ -24,7 +24,7 @@ from pydistill.evaluation.protocol import STORED, Protocol, changed
 from pydistill.experts.run import needed_bytes
 from pydistill.experts.store import expert_folders
 from pydistill.experts.training import Expert, ExpertTraining
-from pydistill.machine import resolve_precision
+from pydistill.machine import resolve_device, resolve_precision
 from pydistill.shown import duration, size
 from pydistill.storage.checkpoint import CACHE, Checkpoint
 from pydistill.training.scoring import score

@@ -1,82 +1,29 @@
 """The result: a small set of images with all that is needed to train on it."""
 
 import dataclasses
-import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pydistill.data import parts, told, use
+from pydistill.data import export, folder_export, parts, store, told, use
 from pydistill.data.equality import ByContent
+from pydistill.data.folder_export import Loss, Scale
 from pydistill.data.formation import check_factor, decode, repeat_targets
 from pydistill.data.parts import Several, position, positions
+from pydistill.data.pictures import grid, write_picture
 from pydistill.data.preprocess import Preprocess
+from pydistill.data.provenance import Provenance
 from pydistill.data.recipe import Recipe
 from pydistill.nets import Network
+from pydistill.storage.files import is_there
 from pydistill.tasks import Task
 
-if TYPE_CHECKING:
-    from pydistill.data.folder_export import Loss, Scale
-
-EXPORTED = "export.json"
-"""What a folder of exported pictures holds beside them."""
-
 LabelKind: TypeAlias = Literal["classes", "probabilities", "values", "views"]
-JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Provenance(ByContent):
-    """How a distilled set came to be.
-
-    Attributes:
-        method: Name of the method.
-        config: Its options; what JSON can hold (tuples become lists).
-        ipc: Stored images a class.
-        seed: What every random draw derived from.
-        data: Name of the real data.
-        fingerprint: Of the real data, see :class:`~pydistill.data.real.RealData`.
-        versions: Of pydistill, torch and Python.
-        seconds: Wall time of distilling.
-        steps: Iterations.
-        preset: The named configuration, where one was asked for.
-        clamp: Whether learned images were kept within the range of pixels.
-        short_classes: Training images of every class that has fewer than the budget asks for, by name.
-        relabelled: How a network gave the targets afterwards, where one did: kind, teacher and a digest of
-            its weights, temperature; draws and their seed.
-        part_of: Stored images of the set that this is a part of; None: it is whole.
-        exported: What was lost where the images were read from exported pictures, see
-            :class:`~pydistill.data.folder_export.Loss`; None: they are exact.
-    """
-
-    method: str
-    config: Mapping[str, JSON]
-    ipc: int
-    seed: int
-    data: str
-    fingerprint: str
-    versions: Mapping[str, str]
-    seconds: float
-    steps: int
-    preset: str | None = None
-    clamp: bool = False
-    short_classes: Mapping[str, int] = field(default_factory=dict)
-    relabelled: Mapping[str, JSON] | None = None
-    part_of: int | None = None
-    exported: Mapping[str, JSON] | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            plain = json.loads(json.dumps(dict(self.config), allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"config must hold what JSON can hold: {error}") from error
-        object.__setattr__(self, "config", plain)  # so that a set read back from disk compares equal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -324,9 +271,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         Raises:
             OutputError: It could not be written; a set that stood there before still loads.
         """
-        from pydistill.data.store import save
-
-        save(self, Path(folder))
+        store.save(self, Path(folder))
 
     @classmethod
     def load(cls, folder: Path | str) -> "DistilledData":
@@ -336,45 +281,32 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             DataError: There is none.
             FileFormatError: A file is truncated, was altered, or is of another format or version.
         """
-        from pydistill.data.store import ROOT, load
-        from pydistill.storage.files import is_there
-
         folder = Path(folder)
-        if is_there(folder / EXPORTED) and not is_there(folder / ROOT):
+        if is_there(folder / folder_export.ROOT) and not is_there(folder / store.ROOT):
             return cls.from_folder(folder)
-        return load(folder)
+        return store.load(cls, folder)
 
-    def export_folder(self, folder: Path | str, scale: "Scale" = "clamp") -> "Loss":
+    def export_folder(self, folder: Path | str, scale: Scale = "clamp") -> Loss:
         """Write stored images as PNG; lossy, see :func:`pydistill.data.folder_export.export_folder`."""
-        from pydistill.data.folder_export import export_folder
-
-        return export_folder(self, Path(folder), scale)
+        return folder_export.export_folder(self, Path(folder), scale)
 
     @classmethod
     def from_folder(cls, folder: Path | str) -> "DistilledData":
         """Read what :meth:`export_folder` wrote, as the pictures have it."""
-        from pydistill.data.folder_export import from_folder
+        return folder_export.from_folder(cls, Path(folder))
 
-        return from_folder(Path(folder))
-
-    def as_exported(self, scale: "Scale" = "clamp") -> "DistilledData":
+    def as_exported(self, scale: Scale = "clamp") -> "DistilledData":
         """The set as its exported pictures have it: evaluated, it shows what they lose."""
-        from pydistill.data.folder_export import as_exported
-
-        return as_exported(self, scale)
+        return folder_export.as_exported(self, scale)
 
     def export_parquet(self, path: Path | str) -> None:
         """Write one exact parquet file, see :func:`pydistill.data.export.export_parquet`."""
-        from pydistill.data.export import export_parquet
-
-        export_parquet(self, Path(path))
+        export.export_parquet(self, Path(path))
 
     @classmethod
     def from_parquet(cls, path: Path | str) -> "DistilledData":
         """Read what :meth:`export_parquet` wrote, bit for bit as it was."""
-        from pydistill.data.export import from_parquet
-
-        return from_parquet(Path(path))
+        return export.from_parquet(cls, Path(path))
 
     def preview(self, path: Path | str, columns: int = 10) -> None:
         """Write a PNG: a row a class with its name, at most ``columns`` stored images in each.
@@ -383,8 +315,6 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             ValueError: ``columns`` is below 1.
             OutputError: It could not be written.
         """
-        from pydistill.data.pictures import grid, write_picture
-
         pixels, classes = self.pixels(), self.classes
         rows = [(name, pixels[classes == at]) for at, name in enumerate(self.task.class_names)]
         rows = [(name, images) for name, images in rows if len(images)]  # sets that know no origin

@@ -15,7 +15,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pydistill.data.distilled import DistilledData
 from pydistill.data.store import assemble, describe, reporting, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError
 from pydistill.extras import need
@@ -25,6 +24,8 @@ from pydistill.storage.records import ZEROS, apart, is_stamped, sealed, stamp
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from pydistill.data.distilled import DistilledData
 
 _KEY = b"pydistill"
 _SEAL = b"pydistill.sha256"
@@ -36,7 +37,7 @@ _LARGEST_INLINE = 1 << 20
 """Bytes of preprocessing kept in a parquet file's metadata; a larger one (whitening) goes beside it."""
 
 
-def export_parquet(distilled: DistilledData, path: Path) -> None:
+def export_parquet(distilled: "DistilledData", path: Path) -> None:
     """Write one row a stored image: ``image`` (C, H, W) float32 network input, ``label`` int64, ``target``.
 
     Values are exact. ``target`` (K,) float32 is there where targets are soft; ``label`` is then the class
@@ -86,7 +87,7 @@ def export_parquet(distilled: DistilledData, path: Path) -> None:
     write_atomically(path, write)
 
 
-def from_parquet(path: Path) -> DistilledData:
+def from_parquet(kind: "type[DistilledData]", path: Path) -> "DistilledData":
     """Read what :func:`export_parquet` wrote, bit for bit as it was.
 
     Raises:
@@ -116,7 +117,7 @@ def from_parquet(path: Path) -> DistilledData:
             raise ValueError("its rows are not those it was written with")
         own = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
         preprocess = safetensors.torch.load(_preprocess_content(facts, path))
-        return assemble(facts, {**own, **preprocess})
+        return assemble(kind, facts, {**own, **preprocess})
 
 
 def _require_declared(found: Any, facts: dict[str, Any], path: Path) -> None:
@@ -198,7 +199,7 @@ def _flat(table: "pa.Table", name: str, shape: list[int]) -> Tensor:
     return torch.from_numpy(column.to_numpy(zero_copy_only=False).copy()).reshape(shape)
 
 
-def _features(distilled: DistilledData) -> dict[str, Any]:
+def _features(distilled: "DistilledData") -> dict[str, Any]:
     """The column types as ``datasets`` keeps them in a parquet file's metadata."""
     features: dict[str, Any] = {
         "image": {"_type": "Array3D", "shape": list(distilled.images.shape[1:]), "dtype": "float32"},

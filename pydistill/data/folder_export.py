@@ -11,16 +11,15 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from pydistill.data.distilled import EXPORTED as ROOT
-from pydistill.data.distilled import JSON, DistilledData
 from pydistill.data.pictures import to_picture
+from pydistill.data.provenance import JSON
 from pydistill.data.sources.opening import large_pictures, opened
 from pydistill.data.store import assemble, describe, reporting, set_tensors, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError, OutputError
@@ -28,7 +27,12 @@ from pydistill.limits import require_bytes
 from pydistill.storage.files import is_there, partial
 from pydistill.storage.records import apart, rendered, sealed
 
+if TYPE_CHECKING:
+    from pydistill.data.distilled import DistilledData
+
 Scale: TypeAlias = Literal["clamp", "range"]
+ROOT = "export.json"
+"""What a folder of exported pictures holds beside them."""
 _REST = "export.safetensors"
 _LEVELS = 255
 _OUTSIDE = 1e-5
@@ -72,7 +76,7 @@ class Loss:
         return dataclasses.asdict(self)
 
 
-def export_folder(distilled: DistilledData, folder: Path, scale: Scale = "clamp") -> Loss:
+def export_folder(distilled: "DistilledData", folder: Path, scale: Scale = "clamp") -> Loss:
     """Write ``folder/<class>/<number>.png``, ``folder/export.json`` and the rest of the set beside it.
 
     This is lossy: pixels are rounded to 8 bits. Under ``clamp`` those outside [0, 1] are put to its ends
@@ -113,7 +117,7 @@ def export_folder(distilled: DistilledData, folder: Path, scale: Scale = "clamp"
     return loss
 
 
-def from_folder(folder: Path) -> DistilledData:
+def from_folder(kind: "type[DistilledData]", folder: Path) -> "DistilledData":
     """Read what :func:`export_folder` wrote: the set as its pictures have it.
 
     Pictures are read as they lie there, so that a set can be looked at, changed and scored.
@@ -133,13 +137,13 @@ def from_folder(folder: Path) -> DistilledData:
                 raise ValueError(f"{_REST} beside it is not the file written with it")
             pixels = _read_pixels(folder, facts)
             tensors = safetensors.torch.load(rest)
-            made = assemble(facts, {"images": pixels, **tensors})
+            made = assemble(kind, facts, {"images": pixels, **tensors})
             return _of_pixels(made, pixels, Loss(**facts["loss"]))
     except OSError as error:
         raise FileFormatError(f"{folder} cannot be read as an exported set: {error}") from error
 
 
-def as_exported(distilled: DistilledData, scale: Scale = "clamp") -> DistilledData:
+def as_exported(distilled: "DistilledData", scale: Scale = "clamp") -> "DistilledData":
     """The set as :func:`from_folder` reads it from what :func:`export_folder` writes, without a file.
 
     Raises:
@@ -166,7 +170,7 @@ def _check_scale(scale: str) -> None:
         raise ValueError(f"scale must be one of {', '.join(get_args(Scale))}; got {scale!r}")
 
 
-def _of_pixels(made: DistilledData, pixels: Tensor, loss: Loss) -> DistilledData:
+def _of_pixels(made: "DistilledData", pixels: Tensor, loss: Loss) -> "DistilledData":
     images = made.preprocess.to("cpu").apply(pixels).contiguous()
     provenance = dataclasses.replace(made.provenance, exported=loss.record())
     return dataclasses.replace(made, images=images, provenance=provenance)
@@ -197,7 +201,7 @@ def _restored(levels: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
 # ---- files --------------------------------------------------------------------------------------------
 
 
-def _fill(distilled: DistilledData, folder: Path, scale: Scale) -> Loss:
+def _fill(distilled: "DistilledData", folder: Path, scale: Scale) -> Loss:
     pixels, classes = distilled.pixels().cpu(), distilled.classes.tolist()
     titles = folder_names(distilled.task.class_names)
     for index in sorted(set(classes)):  # none for a class without a picture: no folder of classes is empty

@@ -13,19 +13,22 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pydistill.data.distilled import DistilledData, Provenance
 from pydistill.data.preprocess import PREPROCESSES
+from pydistill.data.provenance import Provenance
 from pydistill.data.recipe import Recipe, under
 from pydistill.errors import DataError, FileFormatError
 from pydistill.storage.files import is_there, write_bytes
 from pydistill.storage.records import apart, intact, rendered, write_sealed
 from pydistill.tasks import Classification, Task
+
+if TYPE_CHECKING:
+    from pydistill.data.distilled import DistilledData
 
 FORMAT = "pydistill.distilled"
 VERSION, READ = 2, (1, 2)
@@ -38,7 +41,7 @@ _RECIPE = "recipe."
 _TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
 
 
-def save(distilled: DistilledData, folder: Path) -> None:
+def save(distilled: "DistilledData", folder: Path) -> None:
     """See :meth:`DistilledData.save`."""
     content = safetensors.torch.save(apart({**set_tensors(distilled), **side_tensors(distilled)}))
     digest = hashlib.sha256(content).hexdigest()
@@ -52,7 +55,7 @@ def save(distilled: DistilledData, folder: Path) -> None:
                 old.unlink()
 
 
-def load(folder: Path) -> DistilledData:
+def load(kind: "type[DistilledData]", folder: Path) -> "DistilledData":
     """See :meth:`DistilledData.load`."""
     root = folder / ROOT
     facts = unsealed(_read(root, f"there is no distilled set in {folder}: it holds no {ROOT}"), root)
@@ -72,10 +75,10 @@ def load(folder: Path) -> DistilledData:
             f"{len(content)} bytes of {hashlib.sha256(content).hexdigest()[:12]}... found; get the set anew"
         )
     with reporting(folder / name):
-        return assemble(facts, safetensors.torch.load(content))
+        return assemble(kind, facts, safetensors.torch.load(content))
 
 
-def set_tensors(distilled: DistilledData) -> dict[str, Tensor]:
+def set_tensors(distilled: "DistilledData") -> dict[str, Tensor]:
     """Images, targets and classes of origin as they are stored."""
     return {
         "images": distilled.images.detach().cpu().contiguous(),
@@ -84,7 +87,7 @@ def set_tensors(distilled: DistilledData) -> dict[str, Tensor]:
     }
 
 
-def side_tensors(distilled: DistilledData) -> dict[str, Tensor]:
+def side_tensors(distilled: "DistilledData") -> dict[str, Tensor]:
     """Those of preprocessing and recipe, as they are stored beside the set's own tensors."""
     parts = {_PREFIX: distilled.preprocess.tensors(), _RECIPE: distilled.recipe.tensors()}
     return {
@@ -94,7 +97,7 @@ def side_tensors(distilled: DistilledData) -> dict[str, Tensor]:
     }
 
 
-def describe(distilled: DistilledData) -> dict[str, Any]:
+def describe(distilled: "DistilledData") -> dict[str, Any]:
     """All but the tensors, as JSON holds it."""
     return {
         "format": FORMAT,
@@ -112,7 +115,9 @@ def describe(distilled: DistilledData) -> dict[str, Any]:
     }
 
 
-def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> DistilledData:
+def assemble(
+    kind: "type[DistilledData]", facts: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> "DistilledData":
     """The inverse of :func:`describe` and the tensors; called under :func:`reporting`."""
     own = {key: value for key, value in tensors.items() if not key.startswith((_PREFIX, _RECIPE))}
     expected = {"images", "targets"} | ({"origin"} if facts.get("origin") else set())
@@ -126,7 +131,7 @@ def assemble(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Distill
         raise ValueError(
             f"expected a text as augment and a number as learning_rate, found {augment!r}, {rate!r}"
         )
-    return DistilledData(
+    return kind(
         images=own["images"],
         targets=own["targets"],
         origin=own.get("origin"),

@@ -13,9 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill.augment import Augmentation
+from pydistill.data.formation import repeat_targets
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
+
+USUAL: Mapping[str, float] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
+"""Settings of ``torch.optim.SGD`` for a set that learned no rate: those of the protocol ``quick``."""
 
 _MEND = (
     "these targets are values to regress, not classes or probabilities: train with "
@@ -142,8 +146,6 @@ def loss(distilled: "DistilledData", outputs: Tensor, targets: Tensor) -> Tensor
 
 def targets_for(distilled: "DistilledData", name: str) -> Tensor:
     """See :meth:`DistilledData.targets_for`."""
-    from pydistill.data.formation import repeat_targets
-
     own = repeat_targets(distilled.targets, distilled.factor)
     if name == "cross_entropy":
         classes = repeat_targets(distilled.classes, distilled.factor)
@@ -155,8 +157,5 @@ def targets_for(distilled: "DistilledData", name: str) -> Tensor:
 
 def optimiser_settings(distilled: "DistilledData") -> dict[str, float]:
     """See :meth:`DistilledData.optimiser_settings`."""
-    from pydistill.evaluation.protocol import PROTOCOLS  # needed here alone; it imports this package
-
-    quick = PROTOCOLS["quick"]
-    rate = quick.learning_rate if distilled.learning_rate is None else distilled.learning_rate
-    return {"lr": rate, "momentum": quick.momentum, "weight_decay": quick.weight_decay}
+    rate = USUAL["lr"] if distilled.learning_rate is None else distilled.learning_rate
+    return {**USUAL, "lr": rate}

@@ -9,8 +9,7 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-FAMILIES = ("selection", "performance", "distribution", "parameter")
-"""The folders in which methods are found."""
+from pydistill.engine.families import FAMILIES
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pydistill.data.recipe import Recipe
-from pydistill.engine.catalogue import FAMILIES
+from pydistill.engine.families import FAMILIES
 from pydistill.engine.problem import Problem
 from pydistill.errors import did_you_mean
 from pydistill.machine import AUTO, PRECISIONS, resolve_precision, slow_precision

@@ -10,7 +10,7 @@ from torch import Tensor
 from pydistill import seeds
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.real import RealData
-from pydistill.distributed import World
+from pydistill.machine import resolve_device
 from pydistill.tasks import Groups, Task
 from pydistill.tasks.base import chunks
 
@@ -138,34 +138,3 @@ def make_problem(
     )
     problem.require()
     return problem
-
-
-def resolve_device(device: str, world: World | None = None) -> torch.device:
-    """A device that is there; ``"auto"`` is CUDA where there is one, else the CPU.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        world: Where this process stands in a distributed run: CUDA without a number is then the GPU of its
-            local rank. None: as the environment says.
-
-    Raises:
-        ValueError: The name means no device, or none of that kind is here.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        where = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {device!r}; expected auto, cpu, cuda or cuda:N") from error
-    if where.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} asked for, but torch {torch.__version__} finds no CUDA device")
-    if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {device!r} asked for, but there are {torch.cuda.device_count()} CUDA devices"
-        )
-    if where.type == "cuda" and where.index is None:
-        own = (world or World.of()).gpu(torch.cuda.device_count())
-        return where if own is None else torch.device("cuda", own)
-    if where.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {device!r} is not supported; expected auto, cpu, cuda or cuda:N")
-    return where

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from pydistill._version import __version__
-from pydistill.data.distilled import DistilledData, Provenance
+from pydistill.data.distilled import DistilledData
+from pydistill.data.identity import READ, data_identity, preprocess_values
+from pydistill.data.provenance import Provenance
 from pydistill.data.real import RealData
 from pydistill.engine.clamp import clamp_state
 from pydistill.engine.method import (
@@ -32,7 +34,6 @@ from pydistill.machine import tell
 from pydistill.modes import plain_modes
 from pydistill.storage.checkpoint import Checkpoint
 from pydistill.storage.history import History
-from pydistill.storage.identity import data_identity, preprocess_values
 from pydistill.storage.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, read_run, write_run
 
 
@@ -142,7 +143,7 @@ def distillation(
         method = settled(method, problem.device, earlier and earlier.checkpoint.identity.get("options"))
         identity = _identity(problem, method)
         if earlier is not None:
-            earlier.checkpoint.require(identity, earlier.path)
+            earlier.checkpoint.require(identity, earlier.path, READ)
             if earlier.distilled is not None:
                 yield Snapshot(method.steps, earlier.distilled)
                 return

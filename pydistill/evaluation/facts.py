@@ -1,5 +1,6 @@
 """What an evaluation keeps: runs, the sets they were trained on, and answers class by class."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -7,11 +8,19 @@ from pydistill.tasks import Breakdown
 
 Source: TypeAlias = Literal["distilled", "random", "whole"]
 SOURCES: tuple[Source, ...] = ("distilled", "random", "whole")
+SOURCE_NAMES: Mapping[Source, str] = {
+    "distilled": "distilled images",
+    "random": "random real images",
+    "whole": "all training images",
+}
+"""What they are called where they are shown."""
 
 Regime: TypeAlias = Literal["classes", "stored"]
 REGIMES: tuple[Regime, ...] = ("classes", "stored")
 """Which labels a set is used with. ``classes``: each image's class, under the task's own loss. ``stored``:
 the set's own targets, its loss, its views, where those are others. Sets compare within a regime alone."""
+REGIME_NAMES: Mapping[Regime, str] = {"classes": "classes", "stored": "as stored"}
+"""What they are called where they are shown."""
 
 OWN_TRAINING = "own training, "
 REGRESSION = "kernel ridge, "

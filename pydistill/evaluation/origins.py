@@ -4,14 +4,16 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydistill.engine.method import methods
 from pydistill.errors import FileFormatError
 from pydistill.evaluation.protocol import PROTOCOLS
-from pydistill.evaluation.report import Report
 from pydistill.storage.history import read_history
 from pydistill.storage.run_folder import LOG
+
+if TYPE_CHECKING:
+    from pydistill.evaluation.report import Report
 
 _LONGEST_LOG = 1 << 18
 """Bytes of a run's log that are looked at, from its end."""
@@ -43,7 +45,7 @@ def commands(folder: Path | None) -> list[str]:
     return [found[name] for name in ("distill", "evaluate") if name in found]
 
 
-def program(report: Report) -> str:
+def program(report: "Report") -> str:
     """Lines of Python that make the set and the report again, for whoever has the data."""
     made = report.provenance
     given = {"ipc": made["ipc"], "seed": made["seed"], "preset": made.get("preset")}

@@ -3,15 +3,17 @@
 import base64
 from collections.abc import Iterable
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydistill.evaluation import origins, tables
-from pydistill.evaluation.facts import Regime
-from pydistill.evaluation.report import REGIME_NAMES, Report
-from pydistill.evaluation.tables import text
-from pydistill.html.charts import Axis, axis_of, curve, dots
+from pydistill.evaluation.charts import axis_of, dots
+from pydistill.evaluation.facts import REGIME_NAMES, Regime
+from pydistill.html.charts import Axis, curve
+from pydistill.html.parts import style, text
+
+if TYPE_CHECKING:
+    from pydistill.evaluation.report import Report
 
 _CURVES = 6
 """Most metrics whose course is drawn."""
@@ -19,14 +21,13 @@ _READABLE = 540
 """Pixels that a picture of ten images in a row is wide at least."""
 
 
-def page(report: Report, folder: Path | None = None) -> str:
+def page(report: "Report", folder: Path | None = None) -> str:
     """The whole document.
 
     Args:
         report: What is shown.
         folder: The run's, whose log and history are shown too; None: there is none.
     """
-    style = files("pydistill.html").joinpath("style.css").read_text()
     title = f"{report.provenance['method']} on {report.data}"
     axis = axis_of(report)
     body = "\n".join(
@@ -47,12 +48,12 @@ def page(report: Report, folder: Path | None = None) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<title>{text(title)}</title>\n<style>\n{style()}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
-def fragment(report: Report) -> str:
+def fragment(report: "Report") -> str:
     """Headline, tables and pictures, for a notebook."""
     shown = [
         f"<h4>{text(each)}, {REGIME_NAMES[regime]}</h4>{tables.networks(report, each, regime)}"
@@ -64,7 +65,7 @@ def fragment(report: Report) -> str:
     return f"<div>{head}{''.join(shown)}{_pictures(report)}</div>"
 
 
-def _header(report: Report, title: str) -> str:
+def _header(report: "Report", title: str) -> str:
     first = report.architectures[0]
     verdict = report.verdict(first)
     said = [f"{first}: {verdict}."] if verdict else []
@@ -77,7 +78,7 @@ def _header(report: Report, title: str) -> str:
     )
 
 
-def _pictures(report: Report) -> str:
+def _pictures(report: "Report") -> str:
     figures = []
     factor = report.facts("distilled").factor
     told = "a row a class" if factor == 1 else f"a row a class, {factor} x {factor} views in each image"
@@ -103,7 +104,7 @@ def _picture(file: bytes, label: str, told: str) -> str:
     return f'<img src="data:image/png;base64,{content}" alt="{label}: {told}" style="{size}">'
 
 
-def _architecture(report: Report, architecture: str, axis: Axis) -> str:
+def _architecture(report: "Report", architecture: str, axis: Axis) -> str:
     parts = [
         f"{_labels(report, regime)}{tables.networks(report, architecture, regime)}\n"
         f"{dots(report, architecture, regime, axis)}"
@@ -112,7 +113,7 @@ def _architecture(report: Report, architecture: str, axis: Axis) -> str:
     return f"<section>\n<h2>{text(architecture)}</h2>\n{chr(10).join(parts)}\n</section>"
 
 
-def _labels(report: Report, regime: Regime) -> str:
+def _labels(report: "Report", regime: Regime) -> str:
     """Which labels a table is of, where there are several kinds."""
     own = report.sets[regime].get("distilled")
     if "stored" not in report.sets or own is None:
@@ -120,7 +121,7 @@ def _labels(report: Report, regime: Regime) -> str:
     return f"<h3>{text(f'{REGIME_NAMES[regime]}: {own.targets}, {own.loss}')}</h3>\n"
 
 
-def _classes(report: Report) -> str:
+def _classes(report: "Report") -> str:
     """Class by class, the first network opened."""
     parts: list[str] = []
     for architecture in report.architectures:
@@ -136,7 +137,7 @@ def _classes(report: Report) -> str:
     return f"<section>\n<h2>Class by class</h2>\n{chr(10).join(parts)}\n</section>" if parts else ""
 
 
-def _notes(report: Report) -> str:
+def _notes(report: "Report") -> str:
     points = "\n".join(f"<li>{text(note)}</li>" for note in report.notes)
     return f"<section>\n<h2>Reading the figures</h2>\n<ul>\n{points}\n</ul>\n</section>"
 
@@ -153,7 +154,7 @@ def _course(folder: Path | None) -> str:
     return f"<section>\n<h2>While it was distilled</h2>\n{told}\n</section>"
 
 
-def _again(report: Report, folder: Path | None) -> str:
+def _again(report: "Report", folder: Path | None) -> str:
     """What to type to have it again."""
     parts = []
     typed = origins.commands(folder)
@@ -168,7 +169,7 @@ def _code(lines: str) -> str:
     return f'<div class="scroll" tabindex="0"><pre><code>{shown}</code></pre></div>'
 
 
-def _measured(report: Report) -> Iterable[tuple[str, Any]]:
+def _measured(report: "Report") -> Iterable[tuple[str, Any]]:
     protocol = report.protocol
     yield "scored on", f"{protocol['split']} split, whole, once a network"
     yield "steps a network", f"{report.steps:,}"
@@ -188,7 +189,7 @@ def _measured(report: Report) -> Iterable[tuple[str, Any]]:
     yield "peak memory", f"{report.peak_memory:,} bytes"
 
 
-def _made(report: Report) -> Iterable[tuple[str, Any]]:
+def _made(report: "Report") -> Iterable[tuple[str, Any]]:
     made = report.provenance
     yield "method", made["method"]
     yield from ((name.replace("_", " "), value) for name, value in report.formation().items())
@@ -214,7 +215,7 @@ def _facts(title: str, facts: Iterable[tuple[str, Any]]) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n<dl>\n{items}\n</dl>\n</section>"
 
 
-def _every_run(report: Report) -> str:
+def _every_run(report: "Report") -> str:
     runs = report.runs
     return (
         f"<section>\n<details><summary>Every network ({len(runs)})</summary>\n"

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from pydistill.data.short import shortage
 from pydistill.errors import FileFormatError
-from pydistill.evaluation.facts import SOURCES, Detail, Regime, Run, Source, TrainingSet
+from pydistill.evaluation.facts import REGIME_NAMES, SOURCES, Detail, Regime, Run, Source, TrainingSet
+from pydistill.evaluation.formats import upgraded
+from pydistill.evaluation.page import fragment, page
 from pydistill.evaluation.statistics import Difference, Summary, difference, summarise
-from pydistill.html.formats import upgraded
 from pydistill.shown import printable, printable_lines
 from pydistill.storage.files import write_text
 from pydistill.storage.records import read_sealed, write_sealed
@@ -67,8 +68,6 @@ class Report:
         return f"Report({said})"
 
     def _repr_html_(self) -> str:
-        from pydistill.evaluation.page import fragment
-
         return fragment(self)
 
     @property
@@ -273,8 +272,6 @@ class Report:
         Raises:
             OutputError: One could not be written; one that stood there before is untouched.
         """
-        from pydistill.evaluation.page import page
-
         folder = Path(folder)
         write_sealed(folder / "report.json", self.to_json())
         write_text(folder / "report.html", page(self, folder))
@@ -371,10 +368,6 @@ class Report:
             "distilled_less_whole": None if shortfall is None else shortfall.record(),
             "kept_of_whole": self.kept(architecture, regime),
         }
-
-
-REGIME_NAMES: Mapping[Regime, str] = {"classes": "classes", "stored": "as stored"}
-"""What the regimes are called where they are shown."""
 
 
 def _used(regime: Regime) -> str:

@@ -16,7 +16,6 @@ from pydistill.data.formation import Packed
 from pydistill.data.pictures import grid
 from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
-from pydistill.engine.problem import resolve_device
 from pydistill.evaluation.as_learned import regress, train_as_learned
 from pydistill.evaluation.candidates import Candidate, gather
 from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
@@ -27,7 +26,7 @@ from pydistill.evaluation.protocol import STORED, Protocol, changed, named
 from pydistill.evaluation.report import Report
 from pydistill.events import Event, Progress
 from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
-from pydistill.machine import resolve_precision, slow_precision, tell
+from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
 from pydistill.modes import plain_modes
 from pydistill.training.scoring import Scored, assess
 from pydistill.training.trainer import Execution, Lesson, Moment, Trained, Training, train

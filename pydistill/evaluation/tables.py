@@ -3,13 +3,22 @@
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pydistill.evaluation.facts import Detail, Regime, Run, Source, TrainingSet
-from pydistill.evaluation.report import REGIME_NAMES, Report
-from pydistill.html.charts import SOURCE_NAMES
-from pydistill.shown import printable
+from pydistill.evaluation.facts import (
+    REGIME_NAMES,
+    SOURCE_NAMES,
+    Detail,
+    Regime,
+    Run,
+    Source,
+    TrainingSet,
+)
+from pydistill.html.parts import table, text
+
+if TYPE_CHECKING:
+    from pydistill.evaluation.report import Report
 
 _NUMBERED = 20
 """Classes up to which a confusion matrix is a table of numbers; above, a picture."""
@@ -17,23 +26,7 @@ _CONFUSED = 10
 """Most confusions of two classes that are listed."""
 
 
-def text(value: object) -> str:
-    """Whatever it is, as a page shows it and does not obey it."""
-    return escape(printable(value))
-
-
-def table(head: Iterable[str], rows: Sequence[str], kind: str = "") -> str:
-    """A table that scrolls sideways where it is wider than the screen; ``rows`` are made already."""
-    titles = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
-    name = f' class="{kind}"' if kind else ""
-    body = "\n".join(rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table{name}>\n<thead><tr>{titles}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody>\n</table></div>"
-    )
-
-
-def networks(report: Report, architecture: str, regime: Regime) -> str:
+def networks(report: "Report", architecture: str, regime: Regime) -> str:
     """Networks of one architecture trained with one kind of labels."""
     rows = []
     for source in report.sources(architecture, regime):
@@ -63,7 +56,7 @@ def networks(report: Report, architecture: str, regime: Regime) -> str:
     return table(head, rows)
 
 
-def classes(report: Report, architecture: str, regime: Regime) -> str:
+def classes(report: "Report", architecture: str, regime: Regime) -> str:
     """The metric class by class, a column for each source; nothing where classes were not counted."""
     sources = [
         (source, detail)
@@ -84,7 +77,7 @@ def classes(report: Report, architecture: str, regime: Regime) -> str:
     return f"<h3>{text(report.metric)} class by class</h3>\n{table(head, rows, 'classes')}"
 
 
-def confusion(report: Report, architecture: str, regime: Regime) -> str:
+def confusion(report: "Report", architecture: str, regime: Regime) -> str:
     """What networks trained on the distilled set took for what."""
     if "distilled" not in report.sources(architecture, regime):
         return ""
@@ -112,7 +105,7 @@ def every_run(runs: Sequence[Run], metric: str) -> str:
     return table(head, rows)
 
 
-def _detail(report: Report, architecture: str, source: Source, regime: Regime) -> Detail | None:
+def _detail(report: "Report", architecture: str, source: Source, regime: Regime) -> Detail | None:
     """Answers class by class, where they are of the classes that the report names."""
     found, count = report.detail(architecture, source, regime), len(report.class_names)
     if found is None or len(found.classes.values) != count:

@@ -14,9 +14,9 @@ import torch
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
+from pydistill.data.identity import READ
 from pydistill.data.real import RealData
 from pydistill.distributed import World
-from pydistill.engine.problem import resolve_device
 from pydistill.errors import OutputError, PydistillError
 from pydistill.events import Event, Progress
 from pydistill.experts.store import (
@@ -32,6 +32,7 @@ from pydistill.experts.store import (
 )
 from pydistill.experts.training import Expert, ExpertTraining, State
 from pydistill.experts.trajectory import Kept, snapshot_path, write_snapshot
+from pydistill.machine import resolve_device
 from pydistill.modes import plain_modes
 from pydistill.optim import Tensors
 from pydistill.storage.checkpoint import Checkpoint
@@ -137,7 +138,7 @@ def _open(folder: Path, name: str, shared: dict[str, Any]) -> None:
     if (folder / MANIFEST).exists():
         facts = read_manifest(folder)
         found = {key: facts[key] for key in shared if key in facts}
-        Checkpoint(found, 0, 0.0, {}).require(shared, folder / MANIFEST)
+        Checkpoint(found, 0, 0.0, {}).require(shared, folder / MANIFEST, READ)
     else:
         write_manifest(folder, name, shared)
 
@@ -204,7 +205,7 @@ def _taken_up(expert: Expert, own: Path, path: Path, identity: dict[str, Any], s
     """Where an expert stands: its checkpoint, or its start, which is written."""
     if path.exists():
         found = Checkpoint.load(path, expert.device)
-        found.require(identity, path)
+        found.require(identity, path, READ)
         return found
     state: State = expert.start()
     _write(own, 0, [state["weights"]], storage)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pydistill import nets
+from pydistill.data.identity import READ, data_identity
 from pydistill.data.real import RealData
 from pydistill.errors import DataError, FileFormatError
 from pydistill.experts.training import ExpertTraining
 from pydistill.experts.trajectory import Stored, Trajectory
 from pydistill.storage.files import is_there
-from pydistill.storage.identity import READ, data_identity, differences
+from pydistill.storage.identity import differences
 from pydistill.storage.records import Kind, read_json, write_json
 from pydistill.storage.typed import typed
 
@@ -39,7 +40,7 @@ class Experts:
         data: Its (fingerprint, preprocessing).
         trajectories: One an expert.
         where: Named in messages.
-        read: How it was read, see :func:`~pydistill.storage.identity.data_identity`; empty where that is
+        read: How it was read, see :func:`~pydistill.data.identity.data_identity`; empty where that is
             not known.
     """
 
@@ -71,7 +72,7 @@ class Experts:
                 f"{self.data[0][:12]}), expected {data.name} ({own[1]}, fingerprint {own[0][:12]})"
             )
         here = data_identity(data)
-        others = differences(here, self.read) if self.read else []
+        others = differences(here, self.read, READ) if self.read else []
         if others:
             raise DataError(f"{self.where} were trained on {self.name} read otherwise: {'; '.join(others)}")
         if nets.parse(self.training.network) != nets.parse(network):

@@ -1,6 +1,7 @@
 """A run's state on disk: one safetensors file, written atomically, checked when read, never executed."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,12 @@ class Checkpoint:
         except (LookupError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"{path} does not hold a checkpoint: {error!r}; {RECORD.mend}") from error
 
-    def require(self, identity: dict[str, Any], path: Path) -> None:
-        """Raise :class:`CheckpointError` naming every part in which this run differs from ``identity``."""
-        differing = differences(json.loads(json.dumps(identity)), self.identity)
+    def require(self, identity: dict[str, Any], path: Path, optional: Collection[str] = ()) -> None:
+        """Raise :class:`CheckpointError` naming every part in which this run differs from ``identity``.
+
+        ``optional`` parts are not compared where they were not recorded.
+        """
+        differing = differences(json.loads(json.dumps(identity)), self.identity, optional)
         if differing:
             raise CheckpointError(f"{path} is of another run: {'; '.join(differing)}")
 

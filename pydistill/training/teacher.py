@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pydistill import nets, seeds
 from pydistill.augment import Augmentation
-from pydistill.data.distilled import JSON, DistilledData
+from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import decode
+from pydistill.data.provenance import JSON
 from pydistill.data.recipe import Recipe, StoredNetwork, StoredViews
 from pydistill.modes import plain_modes
 from pydistill.tasks import Task

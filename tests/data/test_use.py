@@ -11,6 +11,7 @@ import pydistill
 from pydistill import distill, evaluate, nets, relabel
 from pydistill.data.recipe import Recipe
 from pydistill.data.use import Values
+from pydistill.evaluation import named
 from pydistill.training.scoring import score
 
 NET = "mlp:width=64"
@@ -168,7 +169,9 @@ def test_targets_are_given_in_the_form_that_a_loss_takes(sets):
 
 def test_settings_and_augmentation_are_those_of_an_evaluation(sets):
     plain = sets["classes"]
-    assert plain.optimiser_settings() == {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
+    quick = named("quick")
+    settings = {"lr": quick.learning_rate, "momentum": quick.momentum, "weight_decay": quick.weight_decay}
+    assert plain.optimiser_settings() == settings == {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
     assert dataclasses.replace(plain, learning_rate=0.2).optimiser_settings()["lr"] == 0.2
     augment, images = plain.augmentation(), plain.views()[0]
     one, other = (augment(images, torch.Generator().manual_seed(seed)) for seed in (0, 0))

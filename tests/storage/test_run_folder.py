@@ -6,10 +6,11 @@ import json
 import pytest
 
 from pydistill import distill, load_data
+from pydistill.data.identity import preprocess_values
 from pydistill.errors import CheckpointError, FileFormatError
 from pydistill.events import Saved, Snapshot, Started, Step
 from pydistill.storage.history import RECORD, History, read_history
-from pydistill.storage.identity import differences, preprocess_values
+from pydistill.storage.identity import differences
 from pydistill.storage.records import write_json
 from tests.conftest import blobs
 

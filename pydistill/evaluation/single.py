@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
-from pydistill.engine.problem import resolve_device
 from pydistill.errors import PydistillError
 from pydistill.evaluation.protocol import STORED, Protocol, changed, named
 from pydistill.events import Event, Progress
-from pydistill.machine import resolve_precision
+from pydistill.machine import resolve_device, resolve_precision
 from pydistill.training.samples import TensorSamples
 from pydistill.training.trainer import Lesson, Training
 from pydistill.training.trainer import train as train_lessons

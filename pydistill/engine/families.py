@@ -1,0 +1,4 @@
+"""Where methods are found."""
+
+FAMILIES = ("selection", "performance", "distribution", "parameter")
+"""The folders of the families, each a package whose modules register methods."""
