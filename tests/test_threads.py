@@ -5,7 +5,7 @@ import torch
 
 from pydistill import about, threads
 from pydistill.training.samples import TensorSamples
-from pydistill.training.trainer import Lesson, Training, train
+from pydistill.training.trainer import Training, TrainingJob, train
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_training_takes_the_threads_that_its_steps_pay_for(two, tiny, width, fou
     seen = []
     train(
         f"convnet:width={width},depth=2",
-        [Lesson(samples, 0)],
+        [TrainingJob(samples, 0)],
         tiny.task,
         Training(steps=1, batch_size=90, learning_rate=0.01),
-        watch=lambda moment: seen.append(torch.get_num_threads()),
+        callback=lambda info: seen.append(torch.get_num_threads()),
     )
     assert seen == [found]

@@ -21,7 +21,7 @@ from benchmarks import measure
 from pydistill import nets, seeds
 from pydistill.tasks import Classification
 from pydistill.training.samples import TensorSamples
-from pydistill.training.trainer import Execution, Lesson, Training, choose, train
+from pydistill.training.trainer import Execution, Training, TrainingJob, choose, train
 
 CLASSES = Classification(tuple(str(at) for at in range(10)))
 ARCHITECTURES = ("mlp", "convnet:width=16", "convnet:width=32", "convnet:width=64", "convnet:width=128")
@@ -30,16 +30,16 @@ BATCHES = (10, 100)
 STEPS = 8
 
 
-def lessons(shape: tuple[int, int, int], images: int, networks: int) -> list[Lesson]:
-    """One lesson a network, each on random images of its own."""
+def jobs(shape: tuple[int, int, int], images: int, networks: int) -> list[TrainingJob]:
+    """One job a network, each on random images of its own."""
     made = []
     for at in range(networks):
         pixels = torch.randn(images, *shape, generator=seeds.generator(at, "images"))
-        made.append(Lesson(TensorSamples(pixels, torch.arange(images) % 10), seed=at))
+        made.append(TrainingJob(TensorSamples(pixels, torch.arange(images) % 10), seed=at))
     return made
 
 
-def step_seconds(architecture: str, members: list[Lesson], execution: Execution) -> float:
+def step_seconds(architecture: str, members: list[TrainingJob], execution: Execution) -> float:
     """Quickest step of a run, a network; building the networks is left out.
 
     The quickest, not the median: whatever else the machine does only ever adds.
@@ -52,7 +52,7 @@ def step_seconds(architecture: str, members: list[Lesson], execution: Execution)
         CLASSES,
         Training(steps=STEPS),
         execution=execution,
-        watch=lambda moment: ends.append(clock()),
+        callback=lambda info: ends.append(clock()),
     )
     return min(after - before for before, after in itertools.pairwise(ends)) / len(members)
 
@@ -61,7 +61,7 @@ def row(
     architecture: str, shape: tuple[int, int, int], batch: int, counts: list[int], rounds: int
 ) -> dict[str, Any]:
     """Milliseconds a step and network, one by one and in stacks of ``counts``, rounds taken in turn."""
-    members = lessons(shape, batch, max(counts))
+    members = jobs(shape, batch, max(counts))
     network = nets.build(architecture, shape, 10, seeds.generator(0, "network"))
     loop, stacked = math.inf, dict.fromkeys(counts, math.inf)
     for _ in range(rounds):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks import measure
 from pydistill import nets
 from pydistill.optim import Sgd
-from pydistill.training.unrolled import Course
+from pydistill.training.unrolled import InnerLoop
 
 IMAGES, SHAPE, CLASSES, RATE = 100, (3, 32, 32), 10, 0.01
 STEPS = (2, 4, 8, 16, 32, 64)
@@ -62,13 +62,13 @@ def ours(steps: int, keep_every: int = 1) -> Work:
     images, targets, rate = inputs()
     images = images.contiguous(memory_format=torch.channels_last)
     network = nets.build("convnet", SHAPE, CLASSES, torch.Generator().manual_seed(0), measure.DEVICE)
-    course = Course(network, F.cross_entropy, Sgd())
+    loop = InnerLoop(network, F.cross_entropy, Sgd())
 
     def run() -> tuple[Tensor, ...]:
         learned = {"images": images.detach().requires_grad_(), "rate": rate.detach().requires_grad_()}
         weights = {name: value.detach().requires_grad_() for name, value in network.named_parameters()}
-        done = course.train(
-            course.start(weights), {**learned, "targets": targets}, steps=steps, keep_every=keep_every
+        done = loop.train(
+            loop.start(weights), {**learned, "targets": targets}, steps=steps, keep_every=keep_every
         )
         loss = F.cross_entropy(
             torch.func.functional_call(network, done.state["parameters"], (images,)), targets

@@ -28,7 +28,7 @@ from pydistill.machine import resolve_device, resolve_precision
 from pydistill.shown import duration, size
 from pydistill.storage.checkpoint import CACHE, Checkpoint
 from pydistill.training.scoring import score
-from pydistill.training.trainer import Lesson, Training, train
+from pydistill.training.trainer import Training, TrainingJob, train
 
 _TIMED_STEPS = 5
 _TIMED_SECONDS = 20.0
@@ -143,10 +143,9 @@ def of_evaluation(
     with Meter(where) as meter:
         for architecture in protocol.architectures:
             short = min(steps, _TIMED_STEPS)
-            lesson = Lesson(first.samples, protocol.seed, augment, loss=first.loss, views=first.views)
+            job = TrainingJob(first.samples, protocol.seed, augment, loss=first.loss, views=first.views)
             one, more = (
-                _train_seconds(architecture, lesson, data, protocol, count, where)
-                for count in (1, 1 + short)
+                _train_seconds(architecture, job, data, protocol, count, where) for count in (1, 1 + short)
             )
             total += max(more - one, 1e-9) / short
             network = nets.build(architecture, data.shape, data.task.outputs, torch.Generator(), where)
@@ -216,7 +215,12 @@ def _typical(seconds: list[float]) -> float:
 
 
 def _train_seconds(
-    architecture: str, lesson: Lesson, data: RealData, protocol: Protocol, steps: int, device: torch.device
+    architecture: str,
+    job: TrainingJob,
+    data: RealData,
+    protocol: Protocol,
+    steps: int,
+    device: torch.device,
 ) -> float:
     training = Training(
         steps=steps,
@@ -227,7 +231,7 @@ def _train_seconds(
         precision=protocol.precision,
     )
     begun = time.perf_counter()
-    train(architecture, [lesson], data.task, training, device=device, execution="loop")
+    train(architecture, [job], data.task, training, device=device, execution="loop")
     return time.perf_counter() - begun
 
 

@@ -1,8 +1,8 @@
 """The engine of distribution matching: what all its methods do, whatever the discrepancy and the layers.
 
-A turn draws a network, real images and one siamese augmentation a class, and keeps what is needed of the
-real features; then the synthetic images take one or several steps down the discrepancies. A method says
-which discrepancies, at which layers.
+An outer iteration draws a network, real images and one siamese augmentation a class, and keeps what is
+needed of the real features; then the synthetic images take one or several steps down the discrepancies. A
+method says which discrepancies, at which layers.
 """
 
 import copy
@@ -21,7 +21,7 @@ from pydistill.distribution.discrepancies import Term
 from pydistill.distribution.discrepancies.base import as_sets
 from pydistill.engine.initial import initial
 from pydistill.engine.method import Family, Method, State, Synthetic, option
-from pydistill.engine.pool import Lesson, Networks, parse_networks
+from pydistill.engine.pool import Networks, SyntheticBatch, parse_networks
 from pydistill.engine.problem import Problem
 from pydistill.machine import AUTO, PRECISIONS, resolve_precision
 from pydistill.nets.features import Layer, parse_layers
@@ -53,14 +53,14 @@ class DistributionMatching(Method):
     optimiser: str = option("sgd", "rule that moves the images", choices=("sgd", "adam"))
     momentum: float = option(0.5, "momentum of the image steps, under sgd", low=0)
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
-    batch_real: int = option(256, "real images a class in a turn", low=1)
+    batch_real: int = option(256, "real images a class in an outer iteration", low=1)
     real_batch: str = option(
         "random",
-        "real images of a turn: drawn at random, or nearest to the centres of clusters",
+        "real images of an outer iteration: drawn at random, or nearest to the centres of clusters",
         choices=("random", "representative"),
     )
-    renew_every: int = option(10, "turns that representative real images are kept for", low=1)
-    steps_per_network: int = option(1, "image steps a turn: how long a network is kept", low=1)
+    renew_every: int = option(10, "outer iterations that representative real images are kept for", low=1)
+    steps_per_network: int = option(1, "image steps an outer iteration: how long a network is kept", low=1)
     network: str = option("convnet", "network to embed in, for example convnet:width=64")
     networks: str = option("random", "random, pool, pool:size=5,longest=100,data=real, or folder:PATH")
     layers: str = option("embedding", "layers to match, for example blocks or block1:0.5,embedding")
@@ -94,16 +94,16 @@ class DistributionMatching(Method):
             "groups": first.groups.to(problem.device),
             "optimiser": self._rule.init({"images": first.images}),
             "networks": self._networks.start(problem, self.network),
-            "turn": -1,
+            "outer": -1,
             "learned": [],
         }
 
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
-        turn = index // self.steps_per_network
-        if state["turn"] != turn:
-            self._turn(problem, state, turn)
+        outer = index // self.steps_per_network
+        if state["outer"] != outer:
+            self._next_outer(problem, state, outer)
         if CACHE not in state:
-            state[CACHE] = self._stage(problem, state, turn)
+            state[CACHE] = self._stage(problem, state, outer)
         losses, gradient = self._gradient(problem, state, index)
         moved, state["optimiser"] = self._rule.update(
             {"images": state["images"]}, {"images": gradient}, state["optimiser"], self.learning_rate
@@ -115,28 +115,28 @@ class DistributionMatching(Method):
     def result(self, problem: Problem, state: State) -> Synthetic:
         return Synthetic(state["images"], state["targets"], self._augment(problem), factor=self.factor)
 
-    # ---- what a turn is made of -----------------------------------------------------------------------
+    # ---- what an outer iteration is made of ---------------------------------------------------------
 
-    def _turn(self, problem: Problem, state: State, turn: int) -> None:
-        """Let the networks learn from the turn that is over, and forget what belongs to it."""
-        if turn:
+    def _next_outer(self, problem: Problem, state: State, outer: int) -> None:
+        """Let the networks learn from the outer iteration that is over, and forget what belongs to it."""
+        if outer:
             images, targets = decode(state["images"], self.factor), state["targets"]
-            lesson = Lesson(images, repeat_targets(targets, self.factor), self._augment(problem))
-            self._networks.advance(problem, self.network, state["networks"], turn - 1, lesson)
+            batch = SyntheticBatch(images, repeat_targets(targets, self.factor), self._augment(problem))
+            self._networks.advance(problem, self.network, state["networks"], outer - 1, batch)
         state.pop(CACHE, None)
-        state["turn"] = turn
+        state["outer"] = outer
 
-    def _stage(self, problem: Problem, state: State, turn: int) -> "_Stage":
-        """Network, augmentation and real features of a turn; the same whenever it is made."""
-        network = self._networks.network(problem, self.network, state["networks"], turn)
+    def _stage(self, problem: Problem, state: State, outer: int) -> "_Stage":
+        """Network, augmentation and real features of an outer iteration; the same whenever it is made."""
+        network = self._networks.network(problem, self.network, state["networks"], outer)
         augmentation = Augmentation.parse(self._augment(problem))
         views = augmentation.sample(
             len(problem.groups),
-            problem.generator("augmentation", turn),
+            problem.generator("augmentation", outer),
             together=False,
             size=problem.data.shape[1:],
         )
-        draw = self._real_batch(problem, state, network, turn)
+        draw = self._real_batch(problem, state, network, outer)
         dtype = getattr(torch, resolve_precision(self.real_precision, problem.device))
         eyes = network  # a copy where rounded: the synthetic branch keeps its float32 weights
         if dtype != torch.float32:
@@ -152,24 +152,26 @@ class DistributionMatching(Method):
         stage.real.extend(tally.total() for tally in tallies)
         stage.sizes.extend(tally.sizes() for tally in tallies)
         for at, (term, real) in enumerate(zip(stage.terms, stage.real, strict=True)):
-            generator = problem.generator("discrepancy", at, turn)
+            generator = problem.generator("discrepancy", at, outer)
             if len(state["learned"]) == at:
-                state["learned"].append({"turn": turn, **term.discrepancy.start(real, generator)})
-            elif term.discrepancy.renewed and state["learned"][at]["turn"] != turn:
-                state["learned"][at] = {"turn": turn, **term.discrepancy.start(real, generator)}
+                state["learned"].append({"outer": outer, **term.discrepancy.start(real, generator)})
+            elif term.discrepancy.renewed and state["learned"][at]["outer"] != outer:
+                state["learned"][at] = {"outer": outer, **term.discrepancy.start(real, generator)}
             term.discrepancy.prepare(real, state["learned"][at])
         return stage
 
-    def _real_batch(self, problem: Problem, state: State, network: nets.Network, turn: int) -> Draw:
+    def _real_batch(self, problem: Problem, state: State, network: nets.Network, outer: int) -> Draw:
         if self.real_batch == "random":
-            return problem.groups.draw(self.batch_real, problem.generator("real batch", turn), strict=False)
-        age = turn % self.renew_every
+            return problem.groups.draw(
+                self.batch_real, problem.generator("real batch", outer), strict=False
+            )
+        age = outer % self.renew_every
         if age == 0 or "representatives" not in state:
             wide = problem.groups.draw(
-                _CANDIDATES * self.batch_real, problem.generator("real batch", turn), strict=False
+                _CANDIDATES * self.batch_real, problem.generator("real batch", outer), strict=False
             )
             chosen = representatives(
-                problem, wide, self.batch_real, lambda x: network(x, "embedding"), "real batch", turn
+                problem, wide, self.batch_real, lambda x: network(x, "embedding"), "real batch", outer
             )
             state["representatives"] = {"indices": chosen.indices, "groups": chosen.groups}
         kept = state["representatives"]
@@ -280,7 +282,7 @@ class DistributionMatching(Method):
 
 @dataclass(frozen=True)
 class _Stage:
-    """What a turn's steps share."""
+    """What an outer iteration's steps share."""
 
     network: nets.Network
     augmentation: Augmentation

@@ -28,7 +28,7 @@ State = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class SyntheticBatch:
     """Synthetic images that a pool may train its networks on.
 
     Attributes:
@@ -49,42 +49,42 @@ class Networks(ABC):
 
     @abstractmethod
     def start(self, problem: Problem, architecture: str) -> State:
-        """The state before the first turn.
+        """The state before the first outer iteration.
 
         Raises:
             DataError: Networks are missing or do not fit the data.
         """
 
     @abstractmethod
-    def network(self, problem: Problem, architecture: str, state: State, turn: int) -> nets.Network:
-        """The network of a turn, in evaluation mode, its weights not to be trained by the caller."""
+    def network(self, problem: Problem, architecture: str, state: State, outer: int) -> nets.Network:
+        """The network of an outer iteration, in evaluation mode; the caller does not train its weights."""
 
     def advance(  # noqa: B027 (most do not change)
-        self, problem: Problem, architecture: str, state: State, turn: int, lesson: Lesson
+        self, problem: Problem, architecture: str, state: State, outer: int, synthetic: SyntheticBatch
     ) -> None:
-        """Called once after ``turn``: change ``state`` in place."""
+        """Called once after ``outer``: change ``state`` in place."""
 
 
 @dataclass(frozen=True)
 class Fresh(Networks):
-    """A freshly drawn network every turn."""
+    """A freshly drawn network every outer iteration."""
 
     def start(self, problem: Problem, architecture: str) -> State:
         return {}
 
-    def network(self, problem: Problem, architecture: str, state: State, turn: int) -> nets.Network:
-        return _frozen(_draw(problem, architecture, "network", turn))
+    def network(self, problem: Problem, architecture: str, state: State, outer: int) -> nets.Network:
+        return _frozen(_draw(problem, architecture, "network", outer))
 
 
 @dataclass(frozen=True)
 class Pool(Networks):
     """Networks that are trained for a while after each use, and replaced by fresh ones in the end.
 
-    A turn draws one of them. After the turn it does ``steps`` steps of gradient descent on the images of
-    ``data``; once it has lived its length, drawn uniformly from ``shortest`` to ``longest`` steps, a fresh
-    one takes its place. So at any time the pool holds networks of many ages (arXiv:2307.09742, section
-    4.2). A pool of one whose shortest and longest lives are the same is the alternation of
-    arXiv:2006.05929, algorithm 1.
+    An outer iteration draws one of them. After it the network does ``steps`` steps of gradient
+    descent on the images of ``data``; once it has lived its length, drawn uniformly from ``shortest`` to
+    ``longest`` steps, a fresh one takes its place. So at any time the pool holds networks of many ages
+    (arXiv:2307.09742, section 4.2). A pool of one whose shortest and longest lives are the same is the
+    alternation of arXiv:2006.05929, algorithm 1.
 
     Attributes:
         size: Networks held.
@@ -127,35 +127,37 @@ class Pool(Networks):
             raise ValueError(f"pool: data must be one of {', '.join(self.DATA)}; got {self.data!r}")
 
     def start(self, problem: Problem, architecture: str) -> State:
-        return {"members": [self._born(problem, architecture, at, 0) for at in range(self.size)]}
+        return {"members": [self._new_member(problem, architecture, at, 0) for at in range(self.size)]}
 
-    def network(self, problem: Problem, architecture: str, state: State, turn: int) -> nets.Network:
-        weights = state["members"][self._chosen(problem, turn)]["weights"]
+    def network(self, problem: Problem, architecture: str, state: State, outer: int) -> nets.Network:
+        weights = state["members"][self._chosen(problem, outer)]["weights"]
         return _frozen(_load(_draw(problem, architecture, "pool", 0), weights))
 
-    def advance(self, problem: Problem, architecture: str, state: State, turn: int, lesson: Lesson) -> None:
-        at = self._chosen(problem, turn)
+    def advance(
+        self, problem: Problem, architecture: str, state: State, outer: int, synthetic: SyntheticBatch
+    ) -> None:
+        at = self._chosen(problem, outer)
         member = state["members"][at]
         member["age"] += self.steps
-        if member["age"] >= member["life"]:  # what it learned now would never be looked at
-            state["members"][at] = self._born(problem, architecture, at, member["generation"] + 1)
+        if member["age"] >= member["life"]:  # it is replaced: training it now would be wasted
+            state["members"][at] = self._new_member(problem, architecture, at, member["generation"] + 1)
             return
         network = _load(_draw(problem, architecture, "pool", 0), member["weights"]).train()
         parameters = dict(network.named_parameters())
         rule = optim.Sgd(momentum=self.momentum)
         memory = rule.init(parameters)
-        kind = "task" if self.data == "real" else lesson.loss
+        kind = "task" if self.data == "real" else synthetic.loss
         for step in range(self.steps):
-            images, targets = self._batch(problem, lesson, turn, step)
+            images, targets = self._batch(problem, synthetic, outer, step)
             loss = problem.task.error(network(images), targets, kind)
             gradients = torch.autograd.grad(loss, list(parameters.values()))
             rule.update_(parameters, dict(zip(parameters, gradients, strict=True)), memory, self.rate)
         member["weights"] = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
-    def _chosen(self, problem: Problem, turn: int) -> int:
-        return int(torch.randint(self.size, (), generator=problem.generator("pool choice", turn)))
+    def _chosen(self, problem: Problem, outer: int) -> int:
+        return int(torch.randint(self.size, (), generator=problem.generator("pool choice", outer)))
 
-    def _born(self, problem: Problem, architecture: str, at: int, generation: int) -> State:
+    def _new_member(self, problem: Problem, architecture: str, at: int, generation: int) -> State:
         life = torch.randint(
             self.shortest, self.longest + 1, (), generator=problem.generator("pool life", at, generation)
         )
@@ -163,16 +165,18 @@ class Pool(Networks):
         weights = {name: value.detach() for name, value in network.state_dict().items()}
         return {"weights": weights, "age": 0, "life": int(life), "generation": generation}
 
-    def _batch(self, problem: Problem, lesson: Lesson, turn: int, step: int) -> tuple[Tensor, Tensor]:
-        generator = problem.generator("pool batch", turn, step)
-        total = len(problem.data.train) if self.data == "real" else len(lesson.images)
+    def _batch(
+        self, problem: Problem, synthetic: SyntheticBatch, outer: int, step: int
+    ) -> tuple[Tensor, Tensor]:
+        generator = problem.generator("pool batch", outer, step)
+        total = len(problem.data.train) if self.data == "real" else len(synthetic.images)
         picked = torch.randperm(total, generator=generator)[: self.batch]
         if self.data == "real":
             images, targets = problem.images(picked), problem.targets(picked)
         else:
-            where = picked.to(lesson.images.device)
-            images, targets = lesson.images.detach()[where], lesson.targets[where]
-        augmentation = Augmentation.parse(lesson.augment)
+            where = picked.to(synthetic.images.device)
+            images, targets = synthetic.images.detach()[where], synthetic.targets[where]
+        augmentation = Augmentation.parse(synthetic.augment)
         views = augmentation.sample(
             len(images), generator, together=False, size=(images.shape[2], images.shape[3])
         )
@@ -181,7 +185,7 @@ class Pool(Networks):
 
 @dataclass(frozen=True)
 class Folder(Networks):
-    """Trained networks of one architecture, kept in a folder; a turn draws one.
+    """Trained networks of one architecture, kept in a folder; an outer iteration draws one.
 
     Attributes:
         path: The folder; every ``*.safetensors`` file in it is a network.
@@ -204,8 +208,8 @@ class Folder(Networks):
                 )
         return {"files": [path.name for path in self._files()]}
 
-    def network(self, problem: Problem, architecture: str, state: State, turn: int) -> nets.Network:
-        at = torch.randint(len(state["files"]), (), generator=problem.generator("network choice", turn))
+    def network(self, problem: Problem, architecture: str, state: State, outer: int) -> nets.Network:
+        at = torch.randint(len(state["files"]), (), generator=problem.generator("network choice", outer))
         return _frozen(nets.load_network(Path(self.path) / state["files"][int(at)], problem.device))
 
     def _files(self) -> list[Path]:

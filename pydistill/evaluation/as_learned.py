@@ -16,7 +16,7 @@ from pydistill.modes import plain_modes
 from pydistill.tasks.base import chunks
 from pydistill.training.samples import Samples
 from pydistill.training.scoring import Scored, Tally
-from pydistill.training.unrolled import Course
+from pydistill.training.unrolled import InnerLoop
 
 _ROWS = 1024
 """Images of a split predicted at a time: bounds memory."""
@@ -39,12 +39,12 @@ def train_as_learned(
     """
     if training.start is not None:
         network.load_state_dict(dict(training.start))
-    course = Course(network, loss, training.rule(), training.batch_size, training.augment, seed)
+    loop = InnerLoop(network, loss, training.rule(), training.batch_size, training.augment, seed)
     images, targets = samples.batch(None)
     rates = torch.tensor(training.rates, device=images.device)
     learned = {"images": images, "targets": targets, "rate": rates if len(rates) > 1 else rates[0]}
     weights = {name: value.detach() for name, value in network.named_parameters()}
-    done = course.train(course.start(weights, dict(network.named_buffers())), learned, steps=training.steps)
+    done = loop.train(loop.start(weights, dict(network.named_buffers())), learned, steps=training.steps)
     network.load_state_dict({**done.state["parameters"], **done.state["buffers"]})
     return float(done.losses[-1])
 

@@ -29,7 +29,7 @@ from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
 from pydistill.modes import plain_modes
 from pydistill.training.scoring import Scored, assess
-from pydistill.training.trainer import Execution, Lesson, Moment, Trained, Training, train
+from pydistill.training.trainer import Execution, StepInfo, Trained, Training, TrainingJob, train
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10
@@ -165,8 +165,8 @@ class _Bench:
     def run(self, architecture: str, candidates: Sequence[Candidate]) -> list[Run]:
         """Train on sets of one source and regime and score."""
         plan = [(each, repeat) for each in candidates for repeat in range(each.repeats)]
-        lessons = [
-            Lesson(
+        jobs = [
+            TrainingJob(
                 each.samples,
                 seeds.derive(self.protocol.seed, "network", repeat),
                 self.augment,
@@ -177,7 +177,7 @@ class _Bench:
             for each, repeat in plan
         ]
         stage = _stage(candidates[0])
-        trained, runs = self._trained(architecture, stage, lessons), []
+        trained, runs = self._trained(architecture, stage, jobs), []
         for done, ((each, repeat), (network, result)) in enumerate(zip(plan, trained, strict=True), 1):
             scored = assess(network, self.data, self.split, self.device)
             measured = (result.loss, result.seconds, result.execution)
@@ -189,35 +189,35 @@ class _Bench:
         return runs
 
     def _trained(
-        self, architecture: str, stage: str, lessons: Sequence[Lesson]
+        self, architecture: str, stage: str, jobs: Sequence[TrainingJob]
     ) -> Iterator[tuple[nn.Module, Trained]]:
-        """Each lesson's network when it is trained; one module holds the weights of one after another."""
-        own, watch = self.own.get(architecture), self._watch(architecture, stage, len(lessons))
+        """Each job's network when it is trained; one module holds the weights of one after another."""
+        own, callback = self.own.get(architecture), self._callback(architecture, stage, len(jobs))
         if own is None:
             trained = train(
                 architecture,
-                lessons,
+                jobs,
                 self.data.task,
                 self.training,
                 device=self.device,
                 execution=self.execution,
-                watch=watch,
+                callback=callback,
             )
             network = self._empty(architecture)
             for result in trained:
                 network.load_state_dict({**result.parameters, **result.buffers})
                 yield network, result
             return
-        for lesson in lessons:
-            module = own.build(seeds.generator(lesson.seed, "initial weights"), self.device)
+        for job in jobs:
+            module = own.build(seeds.generator(job.seed, "initial weights"), self.device)
             (result,) = train(
                 module,
-                [lesson],
+                [job],
                 self.data.task,
                 self.training,
                 device=self.device,
                 execution="loop",
-                watch=watch,
+                callback=callback,
             )
             yield module, result
 
@@ -298,23 +298,21 @@ class _Bench:
         generator = generator or torch.Generator()
         return nets.build(architecture, self.data.shape, self.data.task.outputs, generator, self.device)
 
-    def _watch(self, architecture: str, stage: str, networks: int) -> Callable[[Moment], None] | None:
+    def _callback(self, architecture: str, stage: str, networks: int) -> Callable[[StepInfo], None] | None:
         if self.on_event is None:
             return None
         finished, every = 0, max(1, self.training.steps // _EVENTS_A_NETWORK)
 
-        def watch(moment: Moment) -> None:
+        def callback(info: StepInfo) -> None:
             nonlocal finished
-            count, last = len(moment.lessons), moment.step == moment.steps
-            if last or moment.step % every == 0:
-                done = finished * moment.steps + moment.step * count
-                loss = float(moment.losses.mean())
-                self._tell(
-                    f"train {stage}", done, networks * moment.steps, f"{architecture} loss {loss:.3f}"
-                )
+            count, last = len(info.jobs), info.step == info.steps
+            if last or info.step % every == 0:
+                done = finished * info.steps + info.step * count
+                loss = float(info.losses.mean())
+                self._tell(f"train {stage}", done, networks * info.steps, f"{architecture} loss {loss:.3f}")
             finished += count if last else 0
 
-        return watch
+        return callback
 
     def _tell(self, stage: str, done: int, total: int, detail: str) -> None:
         if self.on_event is not None:

@@ -13,11 +13,11 @@ from pydistill.evaluation.protocol import STORED, Protocol, changed, named
 from pydistill.events import Event, Progress
 from pydistill.machine import resolve_device, resolve_precision
 from pydistill.training.samples import TensorSamples
-from pydistill.training.trainer import Lesson, Training
-from pydistill.training.trainer import train as train_lessons
+from pydistill.training.trainer import Training, TrainingJob
+from pydistill.training.trainer import train as train_jobs
 
 if TYPE_CHECKING:
-    from pydistill.training.trainer import Moment
+    from pydistill.training.trainer import StepInfo
 
 _EVENTS = 20
 
@@ -60,14 +60,14 @@ def train(
         raise TypeError(f"network must be a description or a torch module, got {type(network).__name__}")
     protocol = changed(named(protocol) if isinstance(protocol, str) else protocol, **changes)
     used = small.with_classes() if protocol.labels == "classes" else small
-    where, lesson_seed = resolve_device(device), seeds.derive(seed, "network", 0)
+    where, job_seed = resolve_device(device), seeds.derive(seed, "network", 0)
     samples = TensorSamples(used.images, used.targets, where, factor=used.factor)
-    own = network if isinstance(network, nn.Module) else _built(network, used, lesson_seed, where)
+    own = network if isinstance(network, nn.Module) else _built(network, used, job_seed, where)
     module = own if isinstance(own, nets.Network) else _Own(own)
     _require_fit(module.to(where), samples.batch(torch.arange(min(2, len(samples))))[0], used)
-    lesson = Lesson(
+    job = TrainingJob(
         samples,
-        lesson_seed,
+        job_seed,
         used.augment if protocol.augment == STORED else protocol.augment,
         used.learning_rate,
         loss=used.recipe.loss,
@@ -81,8 +81,8 @@ def train(
         schedule=protocol.schedule,
         precision=resolve_precision(protocol.precision, where),
     )
-    train_lessons(
-        module, [lesson], used.task, training, device=where, watch=_watch(on_event, training.steps)
+    train_jobs(
+        module, [job], used.task, training, device=where, callback=_callback(on_event, training.steps)
     )
     return own.eval()
 
@@ -125,13 +125,13 @@ def _require_fit(module: nn.Module, images: Tensor, small: DistilledData) -> Non
         )
 
 
-def _watch(on_event: Callable[[Event], None] | None, steps: int) -> "Callable[[Moment], None] | None":
+def _callback(on_event: Callable[[Event], None] | None, steps: int) -> "Callable[[StepInfo], None] | None":
     if on_event is None:
         return None
     every = max(1, steps // _EVENTS)
 
-    def watch(moment: "Moment") -> None:
-        if moment.step == steps or moment.step % every == 0:
-            on_event(Progress("train", moment.step, steps, f"loss {float(moment.losses.mean()):.3f}"))
+    def callback(info: "StepInfo") -> None:
+        if info.step == steps or info.step % every == 0:
+            on_event(Progress("train", info.step, steps, f"loss {float(info.losses.mean()):.3f}"))
 
-    return watch
+    return callback

@@ -1,7 +1,7 @@
 """Gradient matching: images on which a network's gradient is what it is on the real ones.
 
-A turn has a network, real images of each class and one siamese augmentation a class; the real gradients
-are taken once. Then the synthetic images take one or several steps down the distance of their own
+An outer iteration has a network, real images of each class and one siamese augmentation a class; the real
+gradients are taken once. Then the synthetic images take one or several steps down the distance of their own
 gradients, class by class, and the network goes on to its next age.
 """
 
@@ -17,7 +17,7 @@ from pydistill.augment import Augmentation, Parameters
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.engine.initial import INITS, initial
 from pydistill.engine.method import Family, Method, State, Synthetic, option, register
-from pydistill.engine.pool import Lesson, Networks, Pool, parse_networks, settle
+from pydistill.engine.pool import Networks, Pool, SyntheticBatch, parse_networks, settle
 from pydistill.engine.problem import Problem
 from pydistill.ops import gradient_distance
 from pydistill.ops.gradient_distance import KINDS
@@ -67,8 +67,10 @@ class GradientMatching(Method):
     momentum: float = option(0.5, "momentum of the image steps, under sgd", low=0)
     schedule: str = option("constant", "of the step size over the iterations", choices=tuple(SCHEDULES))
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
-    batch_real: int = option(256, "real images a class in a turn", low=1)
-    steps_per_network: int = option(1, "image steps a turn: how long a network is kept as it is", low=1)
+    batch_real: int = option(256, "real images a class in an outer iteration", low=1)
+    steps_per_network: int = option(
+        1, "image steps an outer iteration: how long a network is kept as it is", low=1
+    )
     network: str = option("convnet", "network to match in, for example convnet:width=64")
     networks: str = option(
         ALTERNATE,
@@ -100,15 +102,15 @@ class GradientMatching(Method):
             "groups": first.groups.to(problem.device),
             "optimiser": self._rule.init({"images": first.images}),
             "networks": networks.start(problem, self.network),
-            "turn": -1,
+            "outer": -1,
         }
 
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:
-        turn = index // self.steps_per_network
-        if state["turn"] != turn:
-            self._turn(problem, state, turn)
+        outer = index // self.steps_per_network
+        if state["outer"] != outer:
+            self._next_outer(problem, state, outer)
         if CACHE not in state:
-            state[CACHE] = self._stage(problem, state, turn)
+            state[CACHE] = self._stage(problem, state, outer)
         loss, gradient = self._gradient(problem, state)
         rate = self.learning_rate * SCHEDULES[self.schedule](index, self.iterations)
         moved, state["optimiser"] = self._rule.update(
@@ -123,38 +125,38 @@ class GradientMatching(Method):
         chosen = None if augment == "none" else augment
         return Synthetic(state["images"], state["targets"], chosen, factor=self.factor)
 
-    # ---- what a turn is made of -----------------------------------------------------------------------
+    # ---- what an outer iteration is made of ---------------------------------------------------------
 
-    def _turn(self, problem: Problem, state: State, turn: int) -> None:
-        """Let the networks learn from the turn that is over, and forget what belongs to it."""
-        if turn:
-            lesson = Lesson(
+    def _next_outer(self, problem: Problem, state: State, outer: int) -> None:
+        """Let the networks learn from the outer iteration that is over, and forget what belongs to it."""
+        if outer:
+            batch = SyntheticBatch(
                 decode(state["images"], self.factor),
                 repeat_targets(state["targets"], self.factor),
                 problem.augment(self.augment),
             )
             networks = self._networks(problem)
-            networks.advance(problem, self.network, state["networks"], turn - 1, lesson)
+            networks.advance(problem, self.network, state["networks"], outer - 1, batch)
         state.pop(CACHE, None)
-        state["turn"] = turn
+        state["outer"] = outer
 
-    def _stage(self, problem: Problem, state: State, turn: int) -> "_Stage":
-        """Network, augmentation and real gradients of a turn; the same whenever it is made."""
-        network = self._networks(problem).network(problem, self.network, state["networks"], turn)
+    def _stage(self, problem: Problem, state: State, outer: int) -> "_Stage":
+        """Network, augmentation and real gradients of an outer iteration; the same whenever it is made."""
+        network = self._networks(problem).network(problem, self.network, state["networks"], outer)
         if any(True for _ in network.buffers()):
-            few = problem.groups.draw(_SETTLING, problem.generator("settling", turn), strict=False)
+            few = problem.groups.draw(_SETTLING, problem.generator("settling", outer), strict=False)
             settle(network, problem.images(few.indices))
         augmentation = Augmentation.parse(problem.augment(self.augment))
         views = augmentation.sample(
             len(problem.groups),
-            problem.generator("augmentation", turn),
+            problem.generator("augmentation", outer),
             together=False,
             size=problem.data.shape[1:],
         )
         gradients = Gradients(network, problem.task.loss, self.matched)
         offsets = torch.tensor(gradients.offsets(self.per), device=problem.device)
         stage = _Stage(gradients, offsets, augmentation, views, [])
-        draw = problem.groups.draw(self.batch_real, problem.generator("real batch", turn), strict=False)
+        draw = problem.groups.draw(self.batch_real, problem.generator("real batch", outer), strict=False)
         members = [draw.indices[draw.groups == group] for group in range(len(problem.groups))]
         for group, member in enumerate(members):
             total = torch.zeros(gradients.size, device=problem.device)
@@ -268,7 +270,7 @@ class GradientMatching(Method):
 
 @dataclass(frozen=True)
 class _Stage:
-    """What a turn's steps share; ``real`` holds a gradient (P,) a class."""
+    """What an outer iteration's steps share; ``real`` holds a gradient (P,) a class."""
 
     gradients: Gradients
     offsets: Tensor
@@ -359,7 +361,7 @@ class EfficientParameterization(GradientMatching):
 
     learning_rate: float = option(5e-3, "step size on the images", above=0)
     factor: int = option(2, "factor x factor images are kept in each stored one", low=1)
-    batch_real: int = option(64, "real images a class in a turn", low=1)
+    batch_real: int = option(64, "real images a class in an outer iteration", low=1)
     networks: str = option(
         "pool:size=1,shortest=3200,longest=3200,steps=32,batch=64,data=real",
         "pool of networks trained on real data: 100 matches each, with 2,000 images learned from after "

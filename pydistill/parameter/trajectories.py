@@ -29,7 +29,7 @@ from pydistill.optim import Tensors
 from pydistill.optim.schedules import SCHEDULES
 from pydistill.storage.checkpoint import CACHE
 from pydistill.tasks import Draw
-from pydistill.training.unrolled import Course
+from pydistill.training.unrolled import InnerLoop
 
 _OWN_BATCH = 256
 """Real images a step of a method's own experts."""
@@ -185,7 +185,7 @@ class TrajectoryMatching(Method):
         network = self._skeleton(problem)
         start, end = (self._weights(problem, network, trajectory.read(at), experts.where)
                       for at in (begin, begin + self.expert_epochs))  # fmt: skip
-        course = Course(
+        loop = InnerLoop(
             network,
             problem.task.loss,
             optim.Sgd(),
@@ -195,8 +195,8 @@ class TrajectoryMatching(Method):
         )
         names = [name for name, _ in network.named_parameters()]
         buffers = {name: start[name] for name, _ in network.named_buffers()}
-        done = course.train(
-            course.start({name: start[name] for name in names}, buffers),
+        done = loop.train(
+            loop.start({name: start[name] for name in names}, buffers),
             self._decoded(problem, state, leaves),
             steps=self.inner_steps,
             keep_every=self.keep_every,

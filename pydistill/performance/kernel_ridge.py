@@ -10,7 +10,7 @@ from pydistill import nets
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import TRAINED, Recipe, StoredNetwork
 from pydistill.engine.method import State, option, register
-from pydistill.engine.pool import Lesson, parse_networks
+from pydistill.engine.pool import SyntheticBatch, parse_networks
 from pydistill.engine.problem import Problem
 from pydistill.errors import DataError
 from pydistill.kernels.functions import Features, Kernel, RandomFeatures, joined, layered, parse_kernel
@@ -19,8 +19,7 @@ from pydistill.performance.regression import KernelRidgeMatching
 from pydistill.seeds import derive
 from pydistill.storage.checkpoint import CACHE
 from pydistill.training.samples import SplitSamples
-from pydistill.training.trainer import Lesson as Whole
-from pydistill.training.trainer import Training, train
+from pydistill.training.trainer import Training, TrainingJob, train
 
 
 @register
@@ -148,13 +147,13 @@ class NeuralFeatureRegression(KernelRidgeMatching):
         return Features([layered(network)])
 
     def advance(self, problem: Problem, state: State, index: int) -> None:
-        lesson = Lesson(
+        batch = SyntheticBatch(
             decode(state["images"], self.factor),
             repeat_targets(state["labels"], self.factor),
             problem.augment(self.augment),
             loss="squared",
         )
-        parse_networks(self.networks).advance(problem, self.network, state["networks"], index, lesson)
+        parse_networks(self.networks).advance(problem, self.network, state["networks"], index, batch)
 
 
 @register
@@ -235,9 +234,9 @@ class TeacherRegression(KernelRidgeMatching):
     def _trained(self, problem: Problem) -> nets.Network:
         """A teacher trained on the real training images."""
         samples = SplitSamples(problem.data, problem.data.train, problem.device)
-        lesson = Whole(samples, derive(problem.seed, "teacher"), problem.data.augment)
+        job = TrainingJob(samples, derive(problem.seed, "teacher"), problem.data.augment)
         training = Training(self.teacher_steps, learning_rate=0.05, schedule="cosine")
-        (done,) = train(self.network, [lesson], problem.task, training, device=problem.device)
+        (done,) = train(self.network, [job], problem.task, training, device=problem.device)
         network = self._skeleton(problem)
         network.load_state_dict({**done.parameters, **done.buffers})
         return network

@@ -25,7 +25,7 @@ from pydistill.engine.problem import Problem
 from pydistill.optim import Tensors
 from pydistill.optim.schedules import SCHEDULES
 from pydistill.tasks.base import chunks
-from pydistill.training.unrolled import Course
+from pydistill.training.unrolled import InnerLoop
 
 _LEAST_MOMENTUM = 0.01
 """Where a momentum that is learned starts from at least: it is learned as a logit."""
@@ -193,7 +193,7 @@ class MetaLearning(Method):
         steps, window = self.span(problem, index)
         for member in range(self.networks_per_step):
             network = self._network(problem, index, member)
-            course = Course(
+            loop = InnerLoop(
                 network,
                 problem.task.loss,
                 self._rule,
@@ -205,8 +205,8 @@ class MetaLearning(Method):
                 name: leaves.get(_WEIGHTS + name, value.detach())
                 for name, value in network.named_parameters()
             }
-            start = course.start(parameters, dict(network.named_buffers()))
-            done = course.train(start, learned, steps=steps, window=window, keep_every=self.keep_every)
+            start = loop.start(parameters, dict(network.named_buffers()))
+            done = loop.train(start, learned, steps=steps, window=window, keep_every=self.keep_every)
             loss, slopes = self._real_loss(problem, network, done.state, index, member)
             found = torch.autograd.grad(
                 list(done.state["parameters"].values()),

@@ -14,7 +14,7 @@ from pydistill.storage.identity import differences
 from pydistill.storage.records import Kind, read_tensors, write_tensors
 from pydistill.storage.typed import typed
 
-RECORD = Kind("pydistill.checkpoint", 2, "a checkpoint", "begin the run again, or from an older copy of it")
+RECORD = Kind("pydistill.checkpoint", 3, "a checkpoint", "begin the run again, or from an older copy of it")
 CACHE = "cache"
 """The part of a state that is not written down: a method makes it anew from the rest where it is gone."""
 

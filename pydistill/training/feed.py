@@ -1,4 +1,4 @@
-"""What a training step is fed: batches of several lessons, their augmentation, stored views."""
+"""What a training step is fed: batches of several jobs, their augmentation, stored views."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,13 +11,13 @@ from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import StoredViews
 
 if TYPE_CHECKING:
-    from pydistill.training.trainer import Lesson
+    from pydistill.training.trainer import TrainingJob
 
 
 class Feed:
-    """Batches of several lessons, stacked (E, M, ...); whole sets are stacked once."""
+    """Batches of several jobs, stacked (E, M, ...); whole sets are stacked once."""
 
-    def __init__(self, members: Sequence["Lesson"]) -> None:
+    def __init__(self, members: Sequence["TrainingJob"]) -> None:
         self._members = members
         self._whole: tuple[Tensor, Tensor] | None = None
 
@@ -29,19 +29,19 @@ class Feed:
         return self._whole
 
     def _stack(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
-        pairs = [lesson.samples.batch(each) for lesson, each in zip(self._members, indices, strict=True)]
+        pairs = [job.samples.batch(each) for job, each in zip(self._members, indices, strict=True)]
         return torch.stack([images for images, _ in pairs]), torch.stack([targets for _, targets in pairs])
 
 
 class Views:
-    """The lessons' augmentation: each lesson draws for its own images, from its own generator."""
+    """The jobs' augmentation: each job draws for its own images, from its own generator."""
 
-    def __init__(self, members: Sequence["Lesson"]) -> None:
+    def __init__(self, members: Sequence["TrainingJob"]) -> None:
         self._augmentation = Augmentation.parse(members[0].augment)
-        self._generators = [seeds.generator(lesson.seed, "augmentation") for lesson in members]
+        self._generators = [seeds.generator(job.seed, "augmentation") for job in members]
 
     def apply(self, images: Tensor) -> Tensor:
-        """(E * M, C, H, W), the first M of the first lesson, and so on."""
+        """(E * M, C, H, W), the first M of the first job, and so on."""
         if not self._augmentation.transforms:
             return images
         each, size = len(images) // len(self._generators), (images.shape[2], images.shape[3])
@@ -53,15 +53,14 @@ class Views:
 
 
 class Stored:
-    """Stored views of a lesson in place of drawn ones: one draw an epoch, in turn."""
+    """Stored views of a job in place of drawn ones: one draw an epoch, in turn."""
 
-    def __init__(self, lesson: "Lesson", views: StoredViews, device: torch.device) -> None:
-        if views.targets.shape[1] != len(lesson.samples):
+    def __init__(self, job: "TrainingJob", views: StoredViews, device: torch.device) -> None:
+        if views.targets.shape[1] != len(job.samples):
             raise ValueError(
-                f"the stored views are of {views.targets.shape[1]} images, "
-                f"the set has {len(lesson.samples)}"
+                f"the stored views are of {views.targets.shape[1]} images, the set has {len(job.samples)}"
             )
-        self._augmentation = Augmentation.parse(lesson.augment)
+        self._augmentation = Augmentation.parse(job.augment)
         self._parameters, self._targets = views.parameters.cpu(), views.targets.to(device)
 
     def apply(self, images: Tensor, indices: Tensor | None, epoch: int) -> tuple[Tensor, Tensor]:

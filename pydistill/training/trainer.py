@@ -1,8 +1,8 @@
 """Training networks from scratch: one or many, each on its own set, each from its own seed.
 
-A network's result depends on its own lesson and not on which networks are trained beside it, beyond
+A network's result depends on its own job and not on which networks are trained beside it, beyond
 rounding: initial weights, order of images and augmentation each have a generator of their own, derived
-from the lesson's seed. Networks of one architecture are trained one after the other, or as an ensemble:
+from the job's seed. Networks of one architecture are trained one after the other, or as an ensemble:
 their parameters stacked, one vectorised step for all (``torch.func.vmap``). The ensemble saves the fixed
 cost of a step and is chosen where that is most of it; :func:`choose` says by which rule.
 """
@@ -39,7 +39,7 @@ class Training:
         steps: Steps of the optimiser.
         batch_size: Images a step; a smaller set is taken whole, the last batch of an epoch may be smaller.
         optimiser: The rule that moves the parameters.
-        learning_rate: The first rate, unless a lesson has its own.
+        learning_rate: The first rate, unless a job has its own.
         schedule: A name of :data:`~pydistill.optim.schedules.SCHEDULES`.
         precision: ``bfloat16`` computes the forward pass, and so the backward one, under autocast: weights,
             their gradients, the optimiser and the loss stay what they are. About twice as fast on
@@ -55,7 +55,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """One network to train.
 
     Attributes:
@@ -98,19 +98,19 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepInfo:
     """Where training stands after a step; what it holds changes with the next one, so copy what you keep.
 
     Attributes:
-        lessons: Positions of the lessons that are trained together.
+        jobs: Positions of the jobs that are trained together.
         step: Steps done.
         steps: Steps in all.
         epoch: Passes over the set completed.
         ends_epoch: Whether this step completed one.
-        losses: (E,) training losses, one a lesson, before the step.
+        losses: (E,) training losses, one a job, before the step.
     """
 
-    lessons: tuple[int, ...]
+    jobs: tuple[int, ...]
     step: int
     steps: int
     epoch: int
@@ -119,80 +119,80 @@ class Moment:
     _parameters: Tensors
     _stacked: bool
 
-    def parameters(self, lesson: int) -> Tensors:
-        """The parameters of one of :attr:`lessons`, as views."""
+    def parameters(self, job: int) -> Tensors:
+        """The parameters of one of :attr:`jobs`, as views."""
         if not self._stacked:
             return {name: value.detach() for name, value in self._parameters.items()}
-        at = self.lessons.index(lesson)
+        at = self.jobs.index(job)
         return {name: value.detach()[at] for name, value in self._parameters.items()}
 
 
-Watch = Callable[[Moment], None]
+Callback = Callable[[StepInfo], None]
 
 
 @plain_modes(gradients=True)
 def train(
     architecture: str | nn.Module,
-    lessons: Sequence[Lesson],
+    jobs: Sequence[TrainingJob],
     task: Task,
     training: Training,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     execution: Execution = "auto",
-    watch: Watch | None = None,
+    callback: Callback | None = None,
 ) -> list[Trained]:
-    """Train one network a lesson.
+    """Train one network a job.
 
     Args:
         architecture: What :func:`pydistill.nets.build` takes; or a module, which is trained itself, from
-            the weights it has, in a single lesson.
-        lessons: One a network. Those whose sets have the same size and augmentation may share an ensemble.
+            the weights it has, in a single job.
+        jobs: One a network. Those whose sets have the same size and augmentation may share an ensemble.
         task: Gives the loss and the number of outputs.
         training: How.
-        device: Where; the lessons' samples must come on it.
+        device: Where; the jobs' samples must come on it.
         dtype: What to compute in.
         execution: ``loop``, ``ensemble``, or ``auto``: whichever :func:`choose` finds faster.
-        watch: Called after every step.
+        callback: Called after every step.
 
     Returns:
-        One result a lesson, in their order.
+        One result a job, in their order.
 
     Raises:
-        ValueError: A setting is out of range or unknown, a module has several lessons, or an ensemble was
-            asked for and the network is a module or has buffers (batch normalisation) or the lesson stored
+        ValueError: A setting is out of range or unknown, a module has several jobs, or an ensemble was
+            asked for and the network is a module or has buffers (batch normalisation) or the job stored
             views, which only the loop keeps.
         DivergenceError: A network's loss or parameters are no longer finite.
     """
     _check(training, execution)
-    if isinstance(architecture, nn.Module) and len(lessons) != 1:
-        raise ValueError(f"a module is trained in one lesson, got {len(lessons)}: name an architecture")
+    if isinstance(architecture, nn.Module) and len(jobs) != 1:
+        raise ValueError(f"a module is trained in one job, got {len(jobs)}: name an architecture")
     results: dict[int, Trained] = {}
-    for together in _groups(lessons):
-        run = _Run(architecture, task, training, torch.device(device), dtype, watch)
+    for together in _groups(jobs):
+        run = _Run(architecture, task, training, torch.device(device), dtype, callback)
         mode, work = execution, threads.LEAST_SHARED  # that of a module of one's own is not known
         if isinstance(architecture, nn.Module):
             if mode == "ensemble":
                 raise ValueError("an ensemble does not train a module: use the loop")
             mode = "loop"
         else:
-            first = run.build(lessons[together[0]])
-            work = _work(first, lessons[together[0]], training)
+            first = run.build(jobs[together[0]])
+            work = _work(first, jobs[together[0]], training)
             if mode == "auto":
-                mode = choose(first, lessons[together[0]], training, len(together))
+                mode = choose(first, jobs[together[0]], training, len(together))
             if mode == "ensemble" and next(first.buffers(), None) is not None:
                 raise ValueError(
                     f"{architecture} has buffers, which an ensemble does not keep: use the loop"
                 )
-        if mode == "ensemble" and lessons[together[0]].views is not None:
+        if mode == "ensemble" and jobs[together[0]].views is not None:
             raise ValueError("an ensemble does not take stored views: use the loop")
         size = _stack_size(len(together)) if mode == "ensemble" else 1
         for start in range(0, len(together), size):
             part = together[start : start + size]
             with threads.suited(work * len(part), run.device):
-                trained = (run.ensemble if mode == "ensemble" else run.loop)(part, lessons)
+                trained = (run.ensemble if mode == "ensemble" else run.loop)(part, jobs)
             results.update(zip(part, trained, strict=True))
-    return [results[at] for at in range(len(lessons))]
+    return [results[at] for at in range(len(jobs))]
 
 
 _LARGEST_STACK = 24
@@ -205,7 +205,7 @@ _MOST_PARAMETERS = 500_000
 
 
 def choose(
-    network: nets.Network, lesson: Lesson, training: Training, networks: int
+    network: nets.Network, job: TrainingJob, training: Training, networks: int
 ) -> Literal["loop", "ensemble"]:
     """Which execution is faster.
 
@@ -216,15 +216,15 @@ def choose(
     """
     networks = _stack_size(networks)
     parameters = sum(value.numel() for value in network.parameters())
-    stackable = next(network.buffers(), None) is None and lesson.views is None
+    stackable = next(network.buffers(), None) is None and job.views is None
     if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
         return "loop"
-    return "ensemble" if _work(network, lesson, training) <= _MOST_WORK else "loop"
+    return "ensemble" if _work(network, job, training) <= _MOST_WORK else "loop"
 
 
-def _work(network: nets.Network, lesson: Lesson, training: Training) -> int:
+def _work(network: nets.Network, job: TrainingJob, training: Training) -> int:
     """Multiply-adds of one network's forward pass over a batch."""
-    return nets.flops(network, lesson.samples.shape) * min(training.batch_size, len(lesson.samples))
+    return nets.flops(network, job.samples.shape) * min(training.batch_size, len(job.samples))
 
 
 def _stack_size(networks: int) -> int:
@@ -246,22 +246,22 @@ def _check(training: Training, execution: str) -> None:
         raise ValueError(f"execution must be auto, loop or ensemble; got {execution!r}")
 
 
-def _groups(lessons: Sequence[Lesson]) -> list[list[int]]:
-    """Positions of lessons that can share an ensemble."""
+def _groups(jobs: Sequence[TrainingJob]) -> list[list[int]]:
+    """Positions of jobs that can share an ensemble."""
     found: dict[tuple[object, ...], list[int]] = {}
-    for at, lesson in enumerate(lessons):
-        samples = lesson.samples
-        key = (*samples.signature, samples.shape, lesson.augment, lesson.loss, id(lesson.views))
+    for at, job in enumerate(jobs):
+        samples = job.samples
+        key = (*samples.signature, samples.shape, job.augment, job.loss, id(job.views))
         found.setdefault(key, []).append(at)
     return list(found.values())
 
 
-def _batches(lesson: Lesson, batch_size: int) -> Iterator[tuple[Tensor | None, bool]]:
+def _batches(job: TrainingJob, batch_size: int) -> Iterator[tuple[Tensor | None, bool]]:
     """Endless (indices, ends an epoch); a set that fits into a batch is taken whole (None)."""
-    total = len(lesson.samples)
+    total = len(job.samples)
     while total <= batch_size:
         yield None, True
-    generator = seeds.generator(lesson.seed, "order of images")
+    generator = seeds.generator(job.seed, "order of images")
     while True:
         order = torch.randperm(total, generator=generator)
         for start in range(0, total, batch_size):
@@ -277,29 +277,29 @@ class _Run:
     training: Training
     device: torch.device
     dtype: torch.dtype
-    watch: Watch | None
+    callback: Callback | None
 
-    def module(self, lesson: Lesson) -> nn.Module:
-        """What is trained in a lesson: a module that was given, or a new network."""
+    def module(self, job: TrainingJob) -> nn.Module:
+        """What is trained in a job: a module that was given, or a new network."""
         if isinstance(self.architecture, nn.Module):
             return self.architecture.to(self.device, self.dtype).train()
-        return self.build(lesson)
+        return self.build(job)
 
-    def build(self, lesson: Lesson) -> nets.Network:
+    def build(self, job: TrainingJob) -> nets.Network:
         network = nets.build(
             str(self.architecture),
-            lesson.samples.shape,
+            job.samples.shape,
             self.task.outputs,
-            seeds.generator(lesson.seed, "initial weights"),
+            seeds.generator(job.seed, "initial weights"),
             device=self.device,
             dtype=self.dtype,
         )
-        if lesson.start is not None:
-            network.load_state_dict(dict(lesson.start))
+        if job.start is not None:
+            network.load_state_dict(dict(job.start))
         return network.train()
 
-    def rate(self, lesson: Lesson, step: int) -> float:
-        first = self.training.learning_rate if lesson.learning_rate is None else lesson.learning_rate
+    def rate(self, job: TrainingJob, step: int) -> float:
+        first = self.training.learning_rate if job.learning_rate is None else job.learning_rate
         return first * SCHEDULES[self.training.schedule](step, self.training.steps)
 
     def loss(
@@ -311,51 +311,53 @@ class _Run:
             outputs = network(images)
         return self.task.error(outputs.to(self.dtype), targets, kind)
 
-    def loop(self, part: list[int], lessons: Sequence[Lesson]) -> list[Trained]:
+    def loop(self, part: list[int], jobs: Sequence[TrainingJob]) -> list[Trained]:
         """One network, its modules called directly."""
         (at,) = part
-        lesson, training, begun = lessons[at], self.training, time.perf_counter()
-        network = self.module(lesson)
+        job, training, begun = jobs[at], self.training, time.perf_counter()
+        network = self.module(job)
         parameters: Tensors = {
             name: value for name, value in network.named_parameters() if value.requires_grad
         }
         values, state = list(parameters.values()), training.optimiser.init(parameters)
-        batches, views = _batches(lesson, training.batch_size), Views([lesson])
-        stored = None if lesson.views is None else Stored(lesson, lesson.views, self.device)
+        batches, views = _batches(job, training.batch_size), Views([job])
+        stored = None if job.views is None else Stored(job, job.views, self.device)
         loss, epoch = torch.zeros((), device=self.device), 0
         for step in range(training.steps):
             indices, ends = next(batches)
-            images, targets = lesson.samples.batch(indices)
+            images, targets = job.samples.batch(indices)
             if stored is None:
                 images = views.apply(images)
             else:
                 images, targets = stored.apply(images, indices, epoch)
-            loss = self.loss(network, images, targets, lesson.loss)
+            loss = self.loss(network, images, targets, job.loss)
             slopes = torch.autograd.grad(
                 loss, values, materialize_grads=True
             )  # a module may leave some out
             gradients = dict(zip(parameters, slopes, strict=True))
-            training.optimiser.update_(parameters, gradients, state, self.rate(lesson, step))
+            training.optimiser.update_(parameters, gradients, state, self.rate(job, step))
             epoch += ends
-            if self.watch is not None:
+            if self.callback is not None:
                 losses = loss.detach()[None]
-                self.watch(Moment((at,), step + 1, training.steps, epoch, ends, losses, parameters, False))
+                self.callback(
+                    StepInfo((at,), step + 1, training.steps, epoch, ends, losses, parameters, False)
+                )
         done = {name: value.detach() for name, value in parameters.items()}
-        self._require_finite(lesson, float(loss.detach()), done)
+        self._require_finite(job, float(loss.detach()), done)
         buffers = dict(network.named_buffers())
         return [Trained(done, buffers, float(loss.detach()), time.perf_counter() - begun, "loop")]
 
-    def ensemble(self, part: list[int], lessons: Sequence[Lesson]) -> list[Trained]:
+    def ensemble(self, part: list[int], jobs: Sequence[TrainingJob]) -> list[Trained]:
         """Several networks, parameters stacked along a new first axis, one vectorised step for all."""
-        members, training, begun = [lessons[at] for at in part], self.training, time.perf_counter()
-        networks = [self.build(lesson) for lesson in members]
+        members, training, begun = [jobs[at] for at in part], self.training, time.perf_counter()
+        networks = [self.build(job) for job in members]
         base = networks[0]
         parameters = {
             name: value.requires_grad_() for name, value in nets.stack(networks).parameters.items()
         }
         losses_of = torch.func.vmap(partial(self._loss, base, members[0].loss))
         values, state = list(parameters.values()), training.optimiser.init(parameters)
-        streams = [_batches(lesson, training.batch_size) for lesson in members]
+        streams = [_batches(job, training.batch_size) for job in members]
         views, feed = Views(members), Feed(members)
         losses, epoch = torch.zeros(len(members), device=self.device), 0
         for step in range(training.steps):
@@ -366,14 +368,14 @@ class _Run:
             gradients = dict(zip(parameters, torch.autograd.grad(losses.sum(), values), strict=True))
             training.optimiser.update_(parameters, gradients, state, self._rates(members, step))
             epoch += picks[0][1]
-            if self.watch is not None:
+            if self.callback is not None:
                 here = (tuple(part), step + 1, training.steps, epoch, picks[0][1], losses.detach())
-                self.watch(Moment(*here, parameters, True))
+                self.callback(StepInfo(*here, parameters, True))
         seconds = (time.perf_counter() - begun) / len(members)
         results = []
-        for at, lesson in enumerate(members):
+        for at, job in enumerate(members):
             done = {name: value.detach()[at].clone() for name, value in parameters.items()}
-            self._require_finite(lesson, float(losses[at].detach()), done)
+            self._require_finite(job, float(losses[at].detach()), done)
             results.append(Trained(done, {}, float(losses[at].detach()), seconds, "ensemble"))
         return results
 
@@ -386,17 +388,17 @@ class _Run:
 
         return self.loss(network, images, targets, kind)
 
-    def _rates(self, members: Sequence[Lesson], step: int) -> Rate:
-        rates = [self.rate(lesson, step) for lesson in members]
+    def _rates(self, members: Sequence[TrainingJob], step: int) -> Rate:
+        rates = [self.rate(job, step) for job in members]
         if len(set(rates)) == 1:
             return rates[0]
         return torch.tensor(rates, dtype=self.dtype, device=self.device)
 
-    def _require_finite(self, lesson: Lesson, loss: float, parameters: Tensors) -> None:
+    def _require_finite(self, job: TrainingJob, loss: float, parameters: Tensors) -> None:
         finite = all(bool(value.isfinite().all()) for value in parameters.values())
         if not (math.isfinite(loss) and finite):
             name = self.architecture if isinstance(self.architecture, str) else "the module"
             raise DivergenceError(
-                f"training {name} (seed {lesson.seed}, first learning rate "
-                f"{self.rate(lesson, 0):g}) ended with loss {loss}: a smaller learning rate may help"
+                f"training {name} (seed {job.seed}, first learning rate "
+                f"{self.rate(job, 0):g}) ended with loss {loss}: a smaller learning rate may help"
             )

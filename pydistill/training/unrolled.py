@@ -11,7 +11,7 @@ With s_0 the first state, s_(t+1) = f_t(s_t, u) a step under what is learned, u,
 
     a_T = dL/ds_T,    a_t = (df_t/ds_t)^T a_(t+1),    dL/du = sum_t (df_t/du)^T a_(t+1)
 
-:func:`unroll` is that engine, for any step; :class:`Course` is the step that trains networks.
+:func:`unroll` is that engine, for any step; :class:`InnerLoop` is the step that trains networks.
 
 [0] D. Maclaurin, D. Duvenaud, R. Adams: Gradient-based Hyperparameter Optimization through Reversible
     Learning. ICML 2015, arXiv:1502.03492, has the same way back, its states found by running backwards.
@@ -294,7 +294,7 @@ def _at_least(name: str, value: int, low: int) -> None:
 
 
 @dataclass(frozen=True)
-class Course:
+class InnerLoop:
     """How networks are trained on what is learned: the step that :func:`unroll` repeats.
 
     What is learned comes by name: ``images`` (M, C, H, W) and ``targets`` (M,) or (M, K) as networks see
@@ -340,7 +340,7 @@ class Course:
         window: int | None = None,
         keep_every: int = 1,
     ) -> Unrolled:
-        """:func:`unroll` of this course.
+        """:func:`unroll` of this loop.
 
         Raises:
             ValueError: As :func:`unroll`; or there are fewer rates than steps.

@@ -17,7 +17,7 @@ NETWORK = "convnet:width=6,depth=2"
 
 
 def paper_gradient(problem, method, images):
-    """Equation 6 of arXiv:2110.04181 and its gradient, in turn 0."""
+    """Equation 6 of arXiv:2110.04181 and its gradient, in outer iteration 0."""
     images = images.clone().requires_grad_()
     loss = mean_embedding(*features(problem, method, images), None, method)
     return torch.autograd.grad(loss, images)[0]

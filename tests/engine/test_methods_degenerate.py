@@ -11,7 +11,7 @@ from pydistill.data import RealData
 from pydistill.data.real import Split
 from pydistill.engine.method import methods
 from pydistill.engine.run import distill
-from pydistill.training.unrolled import Course
+from pydistill.training.unrolled import InnerLoop
 from tests.engine.test_methods import small
 
 
@@ -78,11 +78,11 @@ def test_running_statistics_after_a_training_carry_no_graph():
     network = nets.build(
         "convnet:width=4,depth=2,norm=batch", (1, 8, 8), 3, torch.Generator().manual_seed(0)
     )
-    course = Course(network, torch.nn.functional.cross_entropy)
+    loop = InnerLoop(network, torch.nn.functional.cross_entropy)
     images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
     learned = {"images": images, "targets": torch.arange(6) % 3, "rate": torch.tensor(0.1)}
     weights = {name: value.detach() for name, value in network.named_parameters()}
-    done = course.train(course.start(weights, dict(network.named_buffers())), learned, steps=2)
+    done = loop.train(loop.start(weights, dict(network.named_buffers())), learned, steps=2)
     assert not any(value.requires_grad for value in done.state["buffers"].values())
     assert all(value.requires_grad for value in done.state["parameters"].values())
     outputs = torch.func.functional_call(

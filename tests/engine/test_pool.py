@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pydistill import nets
-from pydistill.engine.pool import Folder, Fresh, Lesson, Pool, parse_networks
+from pydistill.engine.pool import Folder, Fresh, Pool, SyntheticBatch, parse_networks
 from pydistill.engine.problem import make_problem
 from pydistill.engine.run import distill
 from pydistill.errors import DataError
@@ -13,9 +13,9 @@ from pydistill.seeds import generator
 NETWORK = "convnet:width=4,depth=2"
 
 
-def lesson(problem):
-    draw = problem.groups.draw(4, problem.generator("lesson"), strict=True)
-    return Lesson(problem.images(draw.indices), problem.targets(draw.indices), "none")
+def batch(problem):
+    draw = problem.groups.draw(4, problem.generator("batch"), strict=True)
+    return SyntheticBatch(problem.images(draw.indices), problem.targets(draw.indices), "none")
 
 
 def weights(network):
@@ -60,7 +60,7 @@ def test_other_texts_are_refused(text, message):
 
 def test_fresh_networks_differ_from_turn_to_turn(tiny):
     problem, source = make_problem(tiny, ipc=1), Fresh()
-    found = [weights(source.network(problem, NETWORK, {}, turn)) for turn in (0, 1, 1)]
+    found = [weights(source.network(problem, NETWORK, {}, outer)) for outer in (0, 1, 1)]
     assert not torch.equal(found[0], found[1])
     assert torch.equal(found[1], found[2])
 
@@ -69,16 +69,16 @@ def test_fresh_networks_differ_from_turn_to_turn(tiny):
 def test_a_pools_networks_learn(data, tiny):
     problem = make_problem(tiny, ipc=1)
     source = Pool(size=1, longest=1000, steps=8, batch=12, data=data, rate=0.05)
-    state, given = source.start(problem, NETWORK), lesson(problem)
+    state, given = source.start(problem, NETWORK), batch(problem)
     if state["members"][0]["life"] <= 40:
         state["members"][0]["life"] = 1000
     losses = []
-    for turn in range(6):
-        network = source.network(problem, NETWORK, state, turn)
+    for outer in range(6):
+        network = source.network(problem, NETWORK, state, outer)
         assert not network.training
         assert not any(value.requires_grad for value in network.parameters())
         losses.append(float(problem.task.loss(network(given.images), given.targets)))
-        source.advance(problem, NETWORK, state, turn, given)
+        source.advance(problem, NETWORK, state, outer, given)
     assert state["members"][0]["age"] == 48
     assert losses[-1] < 0.6 * losses[0]
 
@@ -86,12 +86,12 @@ def test_a_pools_networks_learn(data, tiny):
 def test_a_network_is_renewed_when_its_life_is_over(tiny):
     problem = make_problem(tiny, ipc=1)
     source = Pool(size=2, longest=3, steps=3, batch=4)
-    state, given = source.start(problem, NETWORK), lesson(problem)
+    state, given = source.start(problem, NETWORK), batch(problem)
     born = [member["weights"]["classifier.weight"].clone() for member in state["members"]]
     assert not torch.equal(*born)
-    for turn in range(6):
+    for outer in range(6):
         before = [member["generation"] for member in state["members"]]
-        source.advance(problem, NETWORK, state, turn, given)
+        source.advance(problem, NETWORK, state, outer, given)
         after = [member["generation"] for member in state["members"]]
         assert sum(after) == sum(before) + 1
         assert all(member["age"] == 0 for member in state["members"])
@@ -111,7 +111,7 @@ def test_running_statistics_are_part_of_a_pooled_network(tiny):
     state["members"][0]["life"] = 1000
     name = next(name for name in state["members"][0]["weights"] if name.endswith("running_mean"))
     assert not state["members"][0]["weights"][name].any()
-    source.advance(problem, text, state, 0, lesson(problem))
+    source.advance(problem, text, state, 0, batch(problem))
     kept = state["members"][0]["weights"][name]
     assert kept.any()
     assert torch.equal(source.network(problem, text, state, 1).state_dict()[name], kept)
@@ -124,7 +124,7 @@ def test_a_folders_networks_are_drawn(tiny, tmp_path):
         nets.save_network(network, tmp_path / f"{at}.safetensors")
     source = Folder(str(tmp_path))
     state = source.start(problem, NETWORK)
-    found = {tuple(weights(source.network(problem, NETWORK, state, turn)).tolist()) for turn in range(12)}
+    found = {tuple(weights(source.network(problem, NETWORK, state, outer)).tolist()) for outer in range(12)}
     assert found == {tuple(weights(network).tolist()) for network in kept}
 
 

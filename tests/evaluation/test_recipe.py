@@ -12,7 +12,7 @@ from pydistill.evaluation import Protocol
 from pydistill.optim import Sgd
 from pydistill.training.samples import TensorSamples
 from pydistill.training.scoring import score
-from pydistill.training.trainer import Lesson, Training, train
+from pydistill.training.trainer import Training, TrainingJob, train
 
 NET = "mlp:width=8"
 PROTOCOL = Protocol(
@@ -84,9 +84,9 @@ def test_stored_views_are_trained_on_in_turn_with_their_targets(tiny) -> None:
     viewed = relabel(made, teacher, "views", draws=2, temperature=2.0)
     views = viewed.recipe.views
     samples = TensorSamples(viewed.images, viewed.targets)
-    lesson = Lesson(samples, 0, viewed.augment, views=views)
+    job = TrainingJob(samples, 0, viewed.augment, views=views)
     training = Training(steps=3, optimiser=Sgd(), learning_rate=0.1, schedule="constant")
-    (done,) = train(NET, [lesson], tiny.task, training)
+    (done,) = train(NET, [job], tiny.task, training)
 
     network = nets.build(NET, tiny.shape, 3, seeds.generator(0, "initial weights"))
     for step in range(3):
@@ -102,7 +102,7 @@ def test_stored_views_are_trained_on_in_turn_with_their_targets(tiny) -> None:
         torch.testing.assert_close(done.parameters[name], weight.detach(), rtol=1e-4, atol=1e-6)
     assert any("stored augmented views" in note for note in evaluate(viewed, tiny, PROTOCOL).notes)
     with pytest.raises(ValueError, match="an ensemble does not take stored views"):
-        train(NET, [lesson], tiny.task, training, execution="ensemble")
+        train(NET, [job], tiny.task, training, execution="ensemble")
 
 
 def test_a_set_may_be_scored_as_it_was_learned_alone(tiny) -> None:

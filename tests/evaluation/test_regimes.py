@@ -12,7 +12,7 @@ from pydistill.evaluation import Protocol, Report
 from pydistill.evaluation.candidates import gather
 from pydistill.evaluation.facts import Run, TrainingSet
 from pydistill.training.samples import TensorSamples
-from pydistill.training.trainer import Lesson, Training, train
+from pydistill.training.trainer import Training, TrainingJob, train
 from tests.evaluation.test_report import FULL, make, read
 
 NET = "mlp:width=8"
@@ -65,14 +65,14 @@ def test_random_selections_as_stored_have_the_sets_own_loss(values, tiny, report
     sets = gather(values, tiny, SHORT, values.augment, CPU)
     packed = sets.random[0]
     targets = F.one_hot(packed.targets, 3).float() - 1 / 3
-    lesson = Lesson(
+    job = TrainingJob(
         TensorSamples(packed.images, targets),
         seeds.derive(SHORT.seed, "network", 0),
         values.augment,
         loss="squared",
     )
     training = Training(4, optimiser=SHORT.make_optimiser(), learning_rate=0.05)
-    (done,) = train(NET, [lesson], tiny.task, training)
+    (done,) = train(NET, [job], tiny.task, training)
     assert of(report, "stored", "random")[0].loss == done.loss
     facts = report.facts("random", "stored")
     assert (facts.targets, facts.loss, facts.labelled_by) == ("values", "squared error", None)

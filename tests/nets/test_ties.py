@@ -16,7 +16,7 @@ from pydistill.nets import spec as specs
 from pydistill.nets.base import Network
 from pydistill.nets.spec import Shape, Spec
 from pydistill.training.samples import SplitSamples
-from pydistill.training.trainer import Lesson, Training, train
+from pydistill.training.trainer import Training, TrainingJob, train
 from tests.engine.test_methods import small
 
 KINDS = ("weight", "module", "buffer")
@@ -152,7 +152,9 @@ def test_training_moves_the_one_weight(execution, tiny):
     """As torch's own optimiser does."""
     samples = SplitSamples(tiny, tiny.train, torch.device("cpu"))
     training = Training(3, learning_rate=0.05, batch_size=32)
-    done = train("tied", [Lesson(samples, 0), Lesson(samples, 1)], tiny.task, training, execution=execution)
+    done = train(
+        "tied", [TrainingJob(samples, 0), TrainingJob(samples, 1)], tiny.task, training, execution=execution
+    )
     for result in done:
         assert "b.weight" not in result.parameters
         network = build(0)

@@ -64,7 +64,7 @@ def test_a_step_against_the_papers_objective_written_slowly(name, objective, opt
     method = make_method(name, **{**SMALL, **options})
     problem = make_problem(tiny, ipc=ipc, seed=5)
     state = method.start(problem)
-    method._turn(problem, state, 0)
+    method._next_outer(problem, state, 0)
     state[CACHE] = method._stage(problem, state, 0)
     loss, gradient = method._gradient(problem, state)
 
@@ -122,7 +122,7 @@ def test_classes_in_one_vectorised_pass_make_the_same_gradient(augment, tiny) ->
     for count in (1, 2, 3):
         method = make_method("dsa", classes_at_once=count, augment=augment, **SMALL)
         state = method.start(problem)
-        method._turn(problem, state, 0)
+        method._next_outer(problem, state, 0)
         state[CACHE] = method._stage(problem, state, 0)
         found.append(method._gradient(problem, state))
     for loss, gradient in found[1:]:
@@ -136,7 +136,7 @@ def test_a_class_in_parts_makes_the_same_gradient(tiny) -> None:
         problem = make_problem(tiny, ipc=5, seed=1, max_batch=most)
         method = make_method("dsa", **SMALL)
         state = method.start(problem)
-        method._turn(problem, state, 0)
+        method._next_outer(problem, state, 0)
         state[CACHE] = method._stage(problem, state, 0)
         found.append(method._gradient(problem, state))
     for loss, gradient in found[1:]:
@@ -163,7 +163,7 @@ def test_batch_normalisation_takes_its_statistics_from_real_images(tiny) -> None
     method = make_method("dc", **{**SMALL, "network": network})
     problem = make_problem(tiny, ipc=1)
     state = method.start(problem)
-    method._turn(problem, state, 0)
+    method._next_outer(problem, state, 0)
     stage = method._stage(problem, state, 0)
     layers = [m for m in stage.gradients._network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     draw = problem.groups.draw(16, problem.generator("settling", 0), strict=False)

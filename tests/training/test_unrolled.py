@@ -11,7 +11,7 @@ from torch import Tensor
 from pydistill import nets
 from pydistill.errors import DivergenceError
 from pydistill.optim import Adam, Optimiser, Sgd, Tensors
-from pydistill.training.unrolled import Course, State, unroll
+from pydistill.training.unrolled import InnerLoop, State, unroll
 
 NETWORKS = {
     "mlp": "mlp:width=16",
@@ -36,18 +36,18 @@ def learned(steps: int, *, rates: bool = True, dtype: torch.dtype = torch.float6
     return {name: value.requires_grad_() for name, value in found.items()}
 
 
-def course(
+def loop(
     architecture: str, rule: Optimiser, dtype: torch.dtype = torch.float64, **options: object
-) -> Course:
+) -> InnerLoop:
     network = nets.build(architecture, (1, 8, 8), 3, torch.Generator().manual_seed(2), dtype=dtype)
-    return Course(network, F.cross_entropy, rule, **options)  # type: ignore[arg-type]
+    return InnerLoop(network, F.cross_entropy, rule, **options)  # type: ignore[arg-type]
 
 
-def first(course: Course) -> tuple[State, list[Tensor]]:
+def first(loop: InnerLoop) -> tuple[State, list[Tensor]]:
     """The first state, its weights leaves."""
-    weights = {name: value.detach().requires_grad_() for name, value in course.network.named_parameters()}
-    buffers = {name: value.clone() for name, value in course.network.named_buffers()}
-    return course.start(weights, buffers), list(weights.values())
+    weights = {name: value.detach().requires_grad_() for name, value in loop.network.named_parameters()}
+    buffers = {name: value.clone() for name, value in loop.network.named_buffers()}
+    return loop.start(weights, buffers), list(weights.values())
 
 
 def outer(state: State) -> Tensor:
@@ -57,15 +57,15 @@ def outer(state: State) -> Tensor:
     ).sum()
 
 
-def full_graph(course: Course, start: State, what: Tensors, steps: int, constant: int = 0) -> State:
+def full_graph(loop: InnerLoop, start: State, what: Tensors, steps: int, constant: int = 0) -> State:
     """The same training, every step in one graph; the first ``constant`` steps outside it."""
     state = start
     for index in range(steps):
         if index < constant:
             with torch.no_grad():
-                state = course.step(index, state, what)[0]
+                state = loop.step(index, state, what)[0]
         else:
-            state = course.step(index, state, what)[0]
+            state = loop.step(index, state, what)[0]
     return state
 
 
@@ -83,7 +83,7 @@ def agree(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("steps", [1, 5])
 def test_gradients_are_those_of_the_full_graph(network: str, rule: str, steps: int) -> None:
-    trained = course(NETWORKS[network], RULES[rule], augment="crop_flip", batch_size=4)
+    trained = loop(NETWORKS[network], RULES[rule], augment="crop_flip", batch_size=4)
     what = learned(steps)
     start, weights = first(trained)
     inputs = [*what.values(), *weights]
@@ -95,7 +95,7 @@ def test_gradients_are_those_of_the_full_graph(network: str, rule: str, steps: i
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_twenty_steps_in_float32(network: str) -> None:
-    trained = course(NETWORKS[network], Sgd(momentum=0.5), torch.float32)
+    trained = loop(NETWORKS[network], Sgd(momentum=0.5), torch.float32)
     what = learned(20, dtype=torch.float32)
     start, weights = first(trained)
     inputs = [*what.values(), *weights]
@@ -105,7 +105,7 @@ def test_twenty_steps_in_float32(network: str) -> None:
 
 @pytest.mark.parametrize("keep_every", [1, 2, 3, 7, 50])
 def test_spacing_of_kept_states_changes_nothing(keep_every: int) -> None:
-    trained = course(NETWORKS["convnet"], Adam(), batch_size=2)
+    trained = loop(NETWORKS["convnet"], Adam(), batch_size=2)
     what = learned(7)
     start, weights = first(trained)
     inputs = [*what.values(), *weights]
@@ -117,7 +117,7 @@ def test_spacing_of_kept_states_changes_nothing(keep_every: int) -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_kept_graphs_give_the_same_gradients(network: str, rule: str) -> None:
-    trained = course(NETWORKS[network], RULES[rule], augment="crop_flip", batch_size=4)
+    trained = loop(NETWORKS[network], RULES[rule], augment="crop_flip", batch_size=4)
     what = learned(5)
     start, weights = first(trained)
     inputs = [*what.values(), *weights]
@@ -148,7 +148,7 @@ def test_a_kept_graph_takes_no_step_again() -> None:
 
 @pytest.mark.parametrize(("window", "keep_every"), [(1, 1), (3, 2), (5, 1), (6, 4), (3, 0), (6, 0)])
 def test_a_window_differentiates_the_last_steps_alone(window: int, keep_every: int) -> None:
-    trained = course(NETWORKS["convnet"], Sgd(momentum=0.9))
+    trained = loop(NETWORKS["convnet"], Sgd(momentum=0.9))
     what = learned(6)
     start, weights = first(trained)
     done = trained.train(start, what, steps=6, window=window, keep_every=keep_every)
@@ -159,7 +159,7 @@ def test_a_window_differentiates_the_last_steps_alone(window: int, keep_every: i
 
 
 def test_a_training_goes_on_where_another_ended() -> None:
-    trained = course(NETWORKS["mlp"], Adam(), batch_size=4)
+    trained = loop(NETWORKS["mlp"], Adam(), batch_size=4)
     what = learned(6)
     start, _ = first(trained)
     whole = trained.train(start, what, steps=6)
@@ -171,7 +171,7 @@ def test_a_training_goes_on_where_another_ended() -> None:
 
 
 def test_learned_momentum_and_weight_decay() -> None:
-    trained = course(NETWORKS["mlp"], Sgd(momentum=0.5, weight_decay=0.1))
+    trained = loop(NETWORKS["mlp"], Sgd(momentum=0.5, weight_decay=0.1))
     what = learned(4, rates=False)
     for name, value in {"momentum": 0.5, "weight_decay": 0.1}.items():
         what[name] = torch.tensor(value, dtype=torch.float64, requires_grad=True)
@@ -187,7 +187,7 @@ def test_learned_momentum_and_weight_decay() -> None:
         assert math.isclose(float(ours[at]), (moved[0] - moved[1]) / (2 * eps), rel_tol=1e-5)
 
 
-def outer_fixed(state: State, trained: Course, start: State, what: Tensors) -> float:
+def outer_fixed(state: State, trained: InnerLoop, start: State, what: Tensors) -> float:
     """``outer`` with its weights held where the unmoved training ended."""
     end = trained.train(start, {k: v.detach() for k, v in what.items()}, steps=4).state["parameters"]
     return float(
@@ -196,13 +196,13 @@ def outer_fixed(state: State, trained: Course, start: State, what: Tensors) -> f
 
 
 def test_several_networks_at_once_are_each_on_its_own() -> None:
-    single = course(NETWORKS["mlp"], Sgd(momentum=0.5))
+    single = loop(NETWORKS["mlp"], Sgd(momentum=0.5))
     networks = [
         nets.build(NETWORKS["mlp"], (1, 8, 8), 3, torch.Generator().manual_seed(at), dtype=torch.float64)
         for at in range(3)
     ]
     what, stacked = learned(4), nets.stack(networks)
-    together = Course(networks[0], F.cross_entropy, Sgd(momentum=0.5), networks=3)
+    together = InnerLoop(networks[0], F.cross_entropy, Sgd(momentum=0.5), networks=3)
     done = together.train(together.start(stacked.parameters), what, steps=4)
     total = [torch.zeros_like(value) for value in what.values()]
     for at, network in enumerate(networks):
@@ -217,7 +217,7 @@ def test_several_networks_at_once_are_each_on_its_own() -> None:
 
 
 def test_minibatches_cover_the_set_in_a_new_order_each_pass() -> None:
-    trained = course(NETWORKS["mlp"], Sgd(), batch_size=2)
+    trained = loop(NETWORKS["mlp"], Sgd(), batch_size=2)
     orders = [torch.cat([trained._picked(at + 3 * epoch, 6, 0) for at in range(3)]) for epoch in range(4)]
     assert all(sorted(order.tolist()) == list(range(6)) for order in orders)
     assert any(not torch.equal(a, b) for a, b in itertools.pairwise(orders))
@@ -226,7 +226,7 @@ def test_minibatches_cover_the_set_in_a_new_order_each_pass() -> None:
 
 
 def test_arguments_out_of_range_are_refused() -> None:
-    trained = course(NETWORKS["mlp"], Sgd())
+    trained = loop(NETWORKS["mlp"], Sgd())
     start, _ = first(trained)
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         trained.train(start, learned(1), steps=0)
@@ -241,7 +241,7 @@ def test_arguments_out_of_range_are_refused() -> None:
 
 
 def test_a_training_that_blows_up_names_step_and_rate() -> None:
-    trained = course(NETWORKS["mlp"], Sgd())
+    trained = loop(NETWORKS["mlp"], Sgd())
     what = {**learned(5), "rate": torch.tensor([0.1, 0.1, 1e308, 1e308, 0.1], dtype=torch.float64)}
     start, _ = first(trained)
     with pytest.raises(DivergenceError, match=r"in step [34] of 5, at a learning rate of"):

@@ -39,7 +39,7 @@ class Discrepancy(ABC):
         return {}
 
     def prepare(self, real: Tensor, state: State) -> None:  # noqa: B027 (most need nothing)
-        """Keep in ``state`` what follows from a turn's real features alone; called once a turn."""
+        """Once an outer iteration: keep in ``state`` what follows from its real features alone."""
 
     def learn(  # noqa: B027 (most learn nothing)
         self, synthetic: Tensor, real: Tensor, state: State, generator: torch.Generator
