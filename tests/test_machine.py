@@ -7,7 +7,7 @@ import torch
 
 from pydistill import about, distill, evaluate, make_method
 from pydistill.cli import main
-from pydistill.engine.method import settled
+from pydistill.engine.method import with_native_precision
 from pydistill.evaluation.machine import describe
 from pydistill.events import Notice
 from pydistill.machine import cpu_level, describe_cpu, native_bfloat16, resolve_precision, slowdown
@@ -74,8 +74,10 @@ def test_auto_is_what_is_native(native):
     assert resolve_precision("auto", "cpu") == ("bfloat16" if native else "float32")
     assert resolve_precision("float32", "cpu") == "float32"
     method = make_method("dm", real_precision="auto")
-    assert settled(method, torch.device("cpu")).real_precision == ("bfloat16" if native else "float32")
-    assert settled(make_method("random"), torch.device("cpu")) == make_method("random")
+    assert with_native_precision(method, torch.device("cpu")).real_precision == (
+        "bfloat16" if native else "float32"
+    )
+    assert with_native_precision(make_method("random"), torch.device("cpu")) == make_method("random")
 
 
 def test_a_method_records_what_auto_meant_and_computes_in_it(native, tiny):

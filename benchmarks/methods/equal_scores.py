@@ -15,7 +15,7 @@ from pydistill.data import RealData
 from pydistill.data.distilled import DistilledData
 from pydistill.data.recipe import TRAINED, Recipe
 from pydistill.evaluation import Protocol, Report, evaluate, named
-from pydistill.evaluation.candidates import gather
+from pydistill.evaluation.training_sets import gather
 
 DRAWS = 10
 """Random selections that a row is compared with."""

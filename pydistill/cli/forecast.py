@@ -15,12 +15,12 @@ from torch import Tensor
 from pydistill import nets
 from pydistill.data.distilled import DistilledData
 from pydistill.data.real import RealData
-from pydistill.engine.method import Method, settled
+from pydistill.engine.method import Method, with_native_precision
 from pydistill.engine.problem import make_problem
 from pydistill.engine.run import collect
-from pydistill.evaluation.candidates import gather
 from pydistill.evaluation.machine import Meter
 from pydistill.evaluation.protocol import STORED, Protocol, changed
+from pydistill.evaluation.training_sets import gather
 from pydistill.experts.run import needed_bytes
 from pydistill.experts.store import expert_folders
 from pydistill.experts.training import Expert, ExpertTraining
@@ -100,7 +100,7 @@ def of_distillation(
         **stage: As :func:`~pydistill.engine.problem.make_problem` takes them.
     """
     problem = make_problem(data, device=device, **stage)
-    method, done, path = settled(method, problem.device), 0, folder / "checkpoint.safetensors"
+    method, done, path = with_native_precision(method, problem.device), 0, folder / "checkpoint.safetensors"
     if resume and path.exists():
         done = Checkpoint.load(path, torch.device("cpu")).index
     seconds: list[float] = []

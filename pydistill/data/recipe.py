@@ -120,9 +120,9 @@ class StoredTraining(ByContent):
         for rate in self.rates:
             if not (math.isfinite(rate) and rate > 0):
                 raise ValueError(f"expected learning rates above 0, found {rate}")
-        self.rule()
+        self.make_optimiser()
 
-    def rule(self) -> Optimiser:
+    def make_optimiser(self) -> Optimiser:
         """How parameters move."""
         if self.optimiser == "sgd":
             return Sgd(momentum=self.momentum, weight_decay=self.weight_decay)

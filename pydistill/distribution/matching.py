@@ -50,7 +50,7 @@ class DistributionMatching(Method):
 
     iterations: int = option(20_000, "image steps", low=1)
     learning_rate: float = option(1.0, "step size on the images", above=0)
-    optimiser: str = option("sgd", "rule that moves the images", choices=("sgd", "adam"))
+    optimiser: str = option("sgd", "optimiser of the images", choices=("sgd", "adam"))
     momentum: float = option(0.5, "momentum of the image steps, under sgd", low=0)
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     batch_real: int = option(256, "real images a class in an outer iteration", low=1)
@@ -92,7 +92,7 @@ class DistributionMatching(Method):
             "images": first.images,
             "targets": first.targets,
             "groups": first.groups.to(problem.device),
-            "optimiser": self._rule.init({"images": first.images}),
+            "optimiser": self._image_optimiser.init({"images": first.images}),
             "networks": self._networks.start(problem, self.network),
             "outer": -1,
             "learned": [],
@@ -105,7 +105,7 @@ class DistributionMatching(Method):
         if CACHE not in state:
             state[CACHE] = self._stage(problem, state, outer)
         losses, gradient = self._gradient(problem, state, index)
-        moved, state["optimiser"] = self._rule.update(
+        moved, state["optimiser"] = self._image_optimiser.update(
             {"images": state["images"]}, {"images": gradient}, state["optimiser"], self.learning_rate
         )
         state["images"] = moved["images"]
@@ -138,19 +138,19 @@ class DistributionMatching(Method):
         )
         draw = self._real_batch(problem, state, network, outer)
         dtype = getattr(torch, resolve_precision(self.real_precision, problem.device))
-        eyes = network  # a copy where rounded: the synthetic branch keeps its float32 weights
+        encoder = network  # a copy where rounded: the synthetic branch keeps its float32 weights
         if dtype != torch.float32:
-            eyes = copy.deepcopy(network).to(dtype)
+            encoder = copy.deepcopy(network).to(dtype)
         stage = _Stage(network, augmentation, views, self._terms(problem), [], [])
         with torch.no_grad():
-            tallies = [_Tally(term, problem) for term in stage.terms]
+            accumulators = [_FeatureAccumulator(term, problem) for term in stage.terms]
             for part in problem.chunks(len(draw.indices)):
                 images, groups = problem.images(draw.indices[part], dtype), draw.groups[part]
-                features = stage.features(eyes, images, groups)
-                for tally, found in zip(tallies, features, strict=True):
-                    tally.add(found, problem.targets(draw.indices[part]), groups.to(problem.device))
-        stage.real.extend(tally.total() for tally in tallies)
-        stage.sizes.extend(tally.sizes() for tally in tallies)
+                features = stage.features(encoder, images, groups)
+                for accumulator, found in zip(accumulators, features, strict=True):
+                    accumulator.add(found, problem.targets(draw.indices[part]), groups.to(problem.device))
+        stage.real.extend(accumulator.total() for accumulator in accumulators)
+        stage.sizes.extend(accumulator.sizes() for accumulator in accumulators)
         for at, (term, real) in enumerate(zip(stage.terms, stage.real, strict=True)):
             generator = problem.generator("discrepancy", at, outer)
             if len(state["learned"]) == at:
@@ -186,51 +186,57 @@ class DistributionMatching(Method):
         parts = chunks(len(state["images"]), stored)
         images = state["images"].detach().requires_grad_()
         if len(parts) == 1:
-            tallies = self._look(problem, state, images, slice(None))
-            losses = self._losses(problem, state, tallies, index)
+            accumulators = self._synthetic_features(problem, state, images, slice(None))
+            losses = self._losses(problem, state, accumulators, index)
             (gradient,) = torch.autograd.grad(_total(losses), images)
             return _detached(losses), gradient
 
         # two passes: all features without a graph, then each part's graph with the features' gradient
-        tallies = [_Tally(term, problem) for term in stage.terms]
+        accumulators = [_FeatureAccumulator(term, problem) for term in stage.terms]
         with torch.no_grad():
             for part in parts:
-                for tally, more in zip(
-                    tallies, self._look(problem, state, images[part], part), strict=True
+                for accumulator, more in zip(
+                    accumulators, self._synthetic_features(problem, state, images[part], part), strict=True
                 ):
-                    tally.join(more)
-        leaves = [tally.leaves() for tally in tallies]
-        losses = self._losses(problem, state, tallies, index)
+                    accumulator.join(more)
+        leaves = [accumulator.leaves() for accumulator in accumulators]
+        losses = self._losses(problem, state, accumulators, index)
         flat = iter(torch.autograd.grad(_total(losses), [leaf for each in leaves for leaf in each]))
         slopes = [[next(flat) for _ in each] for each in leaves]
         gradient = torch.empty_like(images)
         for at, part in enumerate(parts):
             own = images.detach()[part].requires_grad_()
-            outputs = [tally.pieces[0] for tally in self._look(problem, state, own, part)]
+            outputs = [
+                accumulator.pieces[0] for accumulator in self._synthetic_features(problem, state, own, part)
+            ]
             wanted = [slope[at] if len(slope) > 1 else slope[0] for slope in slopes]
             (gradient[part],) = torch.autograd.grad(outputs, own, wanted)
         return _detached(losses), gradient
 
-    def _look(self, problem: Problem, state: State, images: Tensor, part: slice) -> list["_Tally"]:
-        """Tallies of stored images (M, C, H, W): those in ``part`` of the set."""
+    def _synthetic_features(
+        self, problem: Problem, state: State, images: Tensor, part: slice
+    ) -> list["_FeatureAccumulator"]:
+        """Accumulated features of stored images (M, C, H, W): those in ``part`` of the set."""
         stage: _Stage = state[CACHE]
         groups = repeat_targets(state["groups"][part], self.factor)
         targets = repeat_targets(state["targets"][part], self.factor)
-        tallies = [_Tally(term, problem) for term in stage.terms]
+        accumulators = [_FeatureAccumulator(term, problem) for term in stage.terms]
         features = stage.features(stage.network, decode(images, self.factor), groups)
-        for tally, found in zip(tallies, features, strict=True):
-            tally.add(found, targets, groups)
-        return tallies
+        for accumulator, found in zip(accumulators, features, strict=True):
+            accumulator.add(found, targets, groups)
+        return accumulators
 
     def _losses(
-        self, problem: Problem, state: State, synthetic: Sequence["_Tally"], index: int
+        self, problem: Problem, state: State, synthetic: Sequence["_FeatureAccumulator"], index: int
     ) -> dict[str, Tensor]:
         stage: _Stage = state[CACHE]
         losses = {}
-        for at, (term, tally, real) in enumerate(zip(stage.terms, synthetic, stage.real, strict=True)):
-            learned, ours = state["learned"][at], tally.total()
+        for at, (term, accumulator, real) in enumerate(
+            zip(stage.terms, synthetic, stage.real, strict=True)
+        ):
+            learned, ours = state["learned"][at], accumulator.total()
             if not term.discrepancy.additive:
-                sizes = tally.sizes(), stage.sizes[at]
+                sizes = accumulator.sizes(), stage.sizes[at]
                 self._require(term, problem, *sizes)
                 term.discrepancy.told_sizes(*sizes, learned)
             term.discrepancy.learn(ours.detach(), real, learned, problem.generator("learn", at, index))
@@ -252,7 +258,7 @@ class DistributionMatching(Method):
     # ---- what the options mean ------------------------------------------------------------------------
 
     @property
-    def _rule(self) -> optim.Optimiser:
+    def _image_optimiser(self) -> optim.Optimiser:
         return optim.Sgd(momentum=self.momentum) if self.optimiser == "sgd" else optim.Adam()
 
     @property
@@ -297,7 +303,7 @@ class _Stage:
         return [term.discrepancy.view(term.layer.of(blocks)) for term in self.terms]
 
 
-class _Tally:
+class _FeatureAccumulator:
     """Features of one term, gathered over the parts of a batch: sums by group, or the features."""
 
     def __init__(self, term: Term, problem: Problem) -> None:
@@ -318,7 +324,7 @@ class _Tally:
         else:
             self.pieces, self._mass = [self.pieces[0] + sums], self._mass + mass
 
-    def join(self, other: "_Tally") -> None:
+    def join(self, other: "_FeatureAccumulator") -> None:
         """Take up another part's."""
         if not self._additive or self._mass is None:
             self.pieces += other.pieces
@@ -333,7 +339,7 @@ class _Tally:
         return self.pieces
 
     def sizes(self) -> list[int]:
-        """Images of each group, where sets are looked at."""
+        """Images of each group, where whole sets are compared."""
         if self._mass is not None:
             return []
         return torch.bincount(torch.cat(self._groups), minlength=len(self._problem.groups)).tolist()

@@ -164,7 +164,9 @@ def check_options(method: Method) -> None:
             raise ValueError(f"{method.name}: {f.name} must be one of {', '.join(choices)}; got {value!r}")
 
 
-def settled(method: Method, device: torch.device, earlier: Mapping[str, Any] | None = None) -> Method:
+def with_native_precision(
+    method: Method, device: torch.device, earlier: Mapping[str, Any] | None = None
+) -> Method:
     """``method`` with precisions instead of ``auto``: what is recorded is what was computed in.
 
     Args:

@@ -144,14 +144,14 @@ class Pool(Networks):
             return
         network = _load(_draw(problem, architecture, "pool", 0), member["weights"]).train()
         parameters = dict(network.named_parameters())
-        rule = optim.Sgd(momentum=self.momentum)
-        memory = rule.init(parameters)
+        optimiser = optim.Sgd(momentum=self.momentum)
+        memory = optimiser.init(parameters)
         kind = "task" if self.data == "real" else synthetic.loss
         for step in range(self.steps):
             images, targets = self._batch(problem, synthetic, outer, step)
             loss = problem.task.error(network(images), targets, kind)
             gradients = torch.autograd.grad(loss, list(parameters.values()))
-            rule.update_(parameters, dict(zip(parameters, gradients, strict=True)), memory, self.rate)
+            optimiser.update_(parameters, dict(zip(parameters, gradients, strict=True)), memory, self.rate)
         member["weights"] = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     def _chosen(self, problem: Problem, outer: int) -> int:
@@ -237,7 +237,7 @@ def parse_networks(text: str) -> Networks:
     )
 
 
-def settle(network: nets.Network, images: Tensor) -> None:
+def recalibrate_batch_norm(network: nets.Network, images: Tensor) -> None:
     """Give batch normalisation the running statistics of ``images`` (N, C, H, W); weights stay.
 
     What statistics a network has learned on synthetic images, or none, are of no use on real ones. The

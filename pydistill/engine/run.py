@@ -25,7 +25,7 @@ from pydistill.engine.method import (
     check_options,
     make_method,
     notices,
-    settled,
+    with_native_precision,
 )
 from pydistill.engine.problem import Problem, make_problem
 from pydistill.errors import DivergenceError
@@ -140,7 +140,9 @@ def distillation(
     with left_as_found(folder):
         path = None if folder is None else prepare(folder, resume=resume, overwrite=overwrite)
         earlier = _earlier(folder, problem.device) if folder is not None and resume else None
-        method = settled(method, problem.device, earlier and earlier.checkpoint.identity.get("options"))
+        method = with_native_precision(
+            method, problem.device, earlier and earlier.checkpoint.identity.get("options")
+        )
         identity = _identity(problem, method)
         if earlier is not None:
             earlier.checkpoint.require(identity, earlier.path, READ)

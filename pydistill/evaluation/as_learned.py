@@ -15,7 +15,7 @@ from pydistill.kernels.ridge import KernelRidge
 from pydistill.modes import plain_modes
 from pydistill.tasks.base import chunks
 from pydistill.training.samples import Samples
-from pydistill.training.scoring import Scored, Tally
+from pydistill.training.scoring import ScoreAccumulator, Scored
 from pydistill.training.unrolled import InnerLoop
 
 _ROWS = 1024
@@ -39,7 +39,7 @@ def train_as_learned(
     """
     if training.start is not None:
         network.load_state_dict(dict(training.start))
-    loop = InnerLoop(network, loss, training.rule(), training.batch_size, training.augment, seed)
+    loop = InnerLoop(network, loss, training.make_optimiser(), training.batch_size, training.augment, seed)
     images, targets = samples.batch(None)
     rates = torch.tensor(training.rates, device=images.device)
     learned = {"images": images, "targets": targets, "rate": rates if len(rates) > 1 else rates[0]}
@@ -94,10 +94,13 @@ def regress(
         outputs = machine.regression_.outputs(machine.regression_.rows)
         fitted.append(machine)
         solved.append((float((outputs - values).square().sum(1).mean() / 2), seconds))
-    tallies = [Tally(data.task) for _ in sets]
+    accumulators = [ScoreAccumulator(data.task) for _ in sets]
     for part in chunks(len(split), _ROWS):
         rows = kernel.rows(data.inputs(split, part, device))
         targets = split.targets[part].to(device)
-        for tally, machine in zip(tallies, fitted, strict=True):
-            tally.add(machine.regression_.outputs(rows), targets)
-    return [Regressed(tally.done(), *facts) for tally, facts in zip(tallies, solved, strict=True)]
+        for accumulator, machine in zip(accumulators, fitted, strict=True):
+            accumulator.add(machine.regression_.outputs(rows), targets)
+    return [
+        Regressed(accumulator.done(), *facts)
+        for accumulator, facts in zip(accumulators, solved, strict=True)
+    ]

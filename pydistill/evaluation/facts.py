@@ -56,7 +56,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class TrainingSet:
+class SetFacts:
     """A set that networks were trained on, in one regime.
 
     Attributes:

@@ -8,7 +8,7 @@ from pydistill.data.folder_export import Loss
 from pydistill.data.real import RealData
 from pydistill.data.recipe import Recipe
 from pydistill.data.short import shortage
-from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Regime, Source, TrainingSet
+from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Regime, SetFacts, Source
 from pydistill.evaluation.protocol import Protocol
 
 _LABELS = {
@@ -22,7 +22,7 @@ def notes_on(
     distilled: DistilledData,
     data: RealData,
     protocol: Protocol,
-    sets: Mapping[Regime, Mapping[Source, TrainingSet]],
+    sets: Mapping[Regime, Mapping[Source, SetFacts]],
 ) -> tuple[str, ...]:
     """Everything that bears on the figures of one evaluation."""
     made, first = distilled.provenance, next(iter(sets.values()))
@@ -87,7 +87,7 @@ def _exported(loss: Mapping[str, Any] | None) -> list[str]:
 def _rate(
     distilled: DistilledData,
     protocol: Protocol,
-    sets: Mapping[Regime, Mapping[Source, TrainingSet]],
+    sets: Mapping[Regime, Mapping[Source, SetFacts]],
 ) -> list[str]:
     """At which rates networks were trained, where the set has learned one."""
     if distilled.learning_rate is None:
@@ -108,7 +108,7 @@ def _rate(
     return notes
 
 
-def _labels(distilled: DistilledData, sets: Mapping[Regime, Mapping[Source, TrainingSet]]) -> list[str]:
+def _labels(distilled: DistilledData, sets: Mapping[Regime, Mapping[Source, SetFacts]]) -> list[str]:
     """What the regimes are, where there is more than class labels."""
     notes, kind = [], distilled.label_kind
     if kind != "classes" and "classes" in sets:
@@ -147,7 +147,7 @@ def _labels(distilled: DistilledData, sets: Mapping[Regime, Mapping[Source, Trai
     return notes
 
 
-def _bytes(sources: Mapping[Source, TrainingSet]) -> list[str]:
+def _bytes(sources: Mapping[Source, SetFacts]) -> list[str]:
     own, random = sources["distilled"], sources.get("random")
     if random is None or own.nbytes <= random.nbytes:
         return []

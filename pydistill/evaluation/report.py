@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pydistill.data.short import shortage
 from pydistill.errors import FileFormatError
-from pydistill.evaluation.facts import REGIME_NAMES, SOURCES, Detail, Regime, Run, Source, TrainingSet
+from pydistill.evaluation.facts import REGIME_NAMES, SOURCES, Detail, Regime, Run, SetFacts, Source
 from pydistill.evaluation.formats import upgraded
 from pydistill.evaluation.page import fragment, page
 from pydistill.evaluation.statistics import Difference, Summary, difference, summarise
@@ -50,7 +50,7 @@ class Report:
     task: str
     metric: str
     runs: tuple[Run, ...]
-    sets: Mapping[Regime, Mapping[Source, TrainingSet]]
+    sets: Mapping[Regime, Mapping[Source, SetFacts]]
     steps: int
     augment: str
     protocol: Mapping[str, Any]
@@ -79,7 +79,7 @@ class Report:
         """Which labels networks of ``architecture`` were trained with, in the report's order."""
         return tuple(regime for regime in self.sets if self.sources(architecture, regime))
 
-    def facts(self, source: Source, regime: Regime | None = None) -> TrainingSet:
+    def facts(self, source: Source, regime: Regime | None = None) -> SetFacts:
         """What networks were trained on, in a regime; None: in the first."""
         return self.sets[next(iter(self.sets)) if regime is None else regime][source]
 

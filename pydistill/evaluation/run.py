@@ -17,13 +17,13 @@ from pydistill.data.pictures import grid
 from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
 from pydistill.evaluation.as_learned import regress, train_as_learned
-from pydistill.evaluation.candidates import Candidate, gather
 from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
 from pydistill.evaluation.machine import Meter, describe
 from pydistill.evaluation.notes import notes_on
 from pydistill.evaluation.own_network import OwnNetwork, take
 from pydistill.evaluation.protocol import STORED, Protocol, changed, named
 from pydistill.evaluation.report import Report
+from pydistill.evaluation.training_sets import TrainingSet, gather
 from pydistill.events import Event, Progress
 from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
@@ -98,35 +98,35 @@ def evaluate(
     if not (protocol.architectures or protocol.kernels or distilled.recipe.usable_alone):
         raise ValueError("nothing to score: no network, no kernel, and the set was not learned for one")
     with Meter(where) as meter:
-        bench = _Bench(distilled, data, protocol, where, execution, on_event, own)
+        running = _Evaluation(distilled, data, protocol, where, execution, on_event, own)
         runs = [
             run
             for architecture in protocol.architectures
-            for candidates in bench.sets.groups()
-            for run in bench.run(architecture, candidates)
+            for training_sets in running.sets.groups()
+            for run in running.run(architecture, training_sets)
         ]
-        runs += [*bench.own_trainings(), *bench.regressions()]
+        runs += [*running.own_trainings(), *running.regressions()]
     return Report(
         data=data.name,
         task=data.task.name,
         metric=data.task.metric,
         runs=tuple(runs),
-        sets=bench.sets.facts(),
-        steps=bench.training.steps,
-        augment=bench.augment,
+        sets=running.sets.facts(),
+        steps=running.training.steps,
+        augment=running.augment,
         protocol=protocol.record(),
         provenance=dataclasses.asdict(distilled.provenance),
         machine=describe(where),
         seconds=meter.seconds,
         peak_memory=meter.peak_memory,
-        notes=notes_on(distilled, data, protocol, bench.sets.facts()),
+        notes=notes_on(distilled, data, protocol, running.sets.facts()),
         class_names=data.task.class_names,
-        details=bench.detailed(),
-        pictures=_pictures(distilled, data, bench.sets.random[:1]),
+        details=running.detailed(),
+        pictures=_pictures(distilled, data, running.sets.random[:1]),
     )
 
 
-class _Bench:
+class _Evaluation:
     """What all networks of one evaluation share."""
 
     def __init__(
@@ -162,9 +162,9 @@ class _Bench:
         self.sets = gather(distilled, data, protocol, self.augment, device)
         self.details: dict[tuple[str, Source, Regime], list[Tensor]] = {}
 
-    def run(self, architecture: str, candidates: Sequence[Candidate]) -> list[Run]:
+    def run(self, architecture: str, training_sets: Sequence[TrainingSet]) -> list[Run]:
         """Train on sets of one source and regime and score."""
-        plan = [(each, repeat) for each in candidates for repeat in range(each.repeats)]
+        plan = [(each, repeat) for each in training_sets for repeat in range(each.repeats)]
         jobs = [
             TrainingJob(
                 each.samples,
@@ -176,7 +176,7 @@ class _Bench:
             )
             for each, repeat in plan
         ]
-        stage = _stage(candidates[0])
+        stage = _stage(training_sets[0])
         trained, runs = self._trained(architecture, stage, jobs), []
         for done, ((each, repeat), (network, result)) in enumerate(zip(plan, trained, strict=True), 1):
             scored = assess(network, self.data, self.split, self.device)
@@ -249,7 +249,7 @@ class _Bench:
                 runs += self._regressed(text, kernel, self.sets.own(), 0)
         return runs
 
-    def _regressed(self, text: str, kernel: Kernel, sets: Sequence[Candidate], repeat: int) -> list[Run]:
+    def _regressed(self, text: str, kernel: Kernel, sets: Sequence[TrainingSet], repeat: int) -> list[Run]:
         """On several sets, with one kernel."""
         pairs = [(each.samples.batch(None)[0], self._values(each)) for each in sets]
         ridge, name = self.distilled.recipe.ridge, f"{REGRESSION}{text}"
@@ -275,7 +275,7 @@ class _Bench:
     def _run(
         self,
         name: str,
-        each: Candidate,
+        each: TrainingSet,
         repeat: int,
         scored: Scored,
         loss: float,
@@ -288,10 +288,10 @@ class _Bench:
             self.details.setdefault((name, each.source, regime), []).append(scored.counts)
         return Run(name, each.source, each.draw, repeat, scored.value, loss, seconds, execution, regime)
 
-    def _values(self, candidate: Candidate) -> Tensor:
+    def _values(self, training_set: TrainingSet) -> Tensor:
         """What is regressed for a set's targets."""
-        targets = candidate.samples.batch(None)[1]
-        return targets if candidate.loss == "squared" else self.data.task.values(targets)
+        targets = training_set.samples.batch(None)[1]
+        return targets if training_set.loss == "squared" else self.data.task.values(targets)
 
     def _empty(self, architecture: str, generator: torch.Generator | None = None) -> nets.Network:
         """A network for the data."""
@@ -319,9 +319,9 @@ class _Bench:
             self.on_event(Progress(stage, done, total, detail))
 
 
-def _stage(candidate: Candidate) -> str:
+def _stage(training_set: TrainingSet) -> str:
     """What progress calls a set."""
-    return candidate.source + (" as stored" if candidate.facts.regime == "stored" else "")
+    return training_set.source + (" as stored" if training_set.facts.regime == "stored" else "")
 
 
 def _require_match(distilled: DistilledData, data: RealData, allow_other_data: bool) -> None:

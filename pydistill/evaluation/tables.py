@@ -12,8 +12,8 @@ from pydistill.evaluation.facts import (
     Detail,
     Regime,
     Run,
+    SetFacts,
     Source,
-    TrainingSet,
 )
 from pydistill.html.parts import table, text
 
@@ -115,7 +115,7 @@ def _detail(report: "Report", architecture: str, source: Source, regime: Regime)
     return found if square else None
 
 
-def _count(facts: TrainingSet) -> str:
+def _count(facts: SetFacts) -> str:
     views = "" if facts.factor == 1 else f" <small>as {facts.images:,} views</small>"
     return f"{facts.stored:,}{views}"
 

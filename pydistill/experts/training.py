@@ -70,10 +70,10 @@ class ExpertTraining:
             raise ValueError(f"experts: learning_rate must be above 0, got {self.learning_rate}")
         if self.augment != "auto":
             Augmentation.parse(self.augment)
-        self.rule()
+        self.make_optimiser()
         nets.parse(self.network)
 
-    def rule(self) -> optim.Sgd:
+    def make_optimiser(self) -> optim.Sgd:
         """How parameters move."""
         return optim.Sgd(momentum=self.momentum, weight_decay=self.weight_decay)
 
@@ -114,7 +114,7 @@ class Expert:
         """Before the first epoch: fresh weights, what the optimiser remembers, losses of epochs done."""
         return {
             "weights": _copied(self._network.state_dict()),
-            "optimiser": self.training.rule().init(dict(self._network.named_parameters())),
+            "optimiser": self.training.make_optimiser().init(dict(self._network.named_parameters())),
             "losses": [],
         }
 
@@ -141,7 +141,9 @@ class Expert:
             )
             targets = self.data.train.targets[part].to(self.device)
             loss, gradients = self._gradients(parameters, self._augmentation.apply(images, views), targets)
-            training.rule().update_(parameters, gradients, state["optimiser"], training.learning_rate)
+            training.make_optimiser().update_(
+                parameters, gradients, state["optimiser"], training.learning_rate
+            )
             total += loss * len(part) / len(order)
             if not math.isfinite(loss):
                 raise DivergenceError(

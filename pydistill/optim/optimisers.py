@@ -23,7 +23,7 @@ their first axis."""
 
 
 class Optimiser(ABC):
-    """A rule that moves parameters along their gradients."""
+    """Moves parameters along their gradients."""
 
     @abstractmethod
     def init(self, parameters: Mapping[str, Tensor]) -> OptimiserState:
@@ -208,7 +208,7 @@ class Adam(Optimiser):
 
 
 def move_each(
-    rule: Optimiser,
+    optimiser: Optimiser,
     values: dict[str, Any],
     gradients: Mapping[str, Tensor],
     states: dict[str, OptimiserState],
@@ -219,7 +219,9 @@ def move_each(
     For what a method learns at different rates, such as images, labels and learning rates.
     """
     for name, gradient in gradients.items():
-        moved, states[name] = rule.update({name: values[name]}, {name: gradient}, states[name], rates[name])
+        moved, states[name] = optimiser.update(
+            {name: values[name]}, {name: gradient}, states[name], rates[name]
+        )
         values[name] = moved[name]
 
 

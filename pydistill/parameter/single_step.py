@@ -17,7 +17,7 @@ from pydistill.augment import Augmentation, Parameters
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.engine.initial import INITS, initial
 from pydistill.engine.method import Family, Method, State, Synthetic, option, register
-from pydistill.engine.pool import Networks, Pool, SyntheticBatch, parse_networks, settle
+from pydistill.engine.pool import Networks, Pool, SyntheticBatch, parse_networks, recalibrate_batch_norm
 from pydistill.engine.problem import Problem
 from pydistill.ops import gradient_distance
 from pydistill.ops.gradient_distance import KINDS
@@ -29,7 +29,7 @@ from pydistill.tasks.base import chunks
 ALTERNATE = "alternate"
 """The networks of arXiv:2006.05929: one at a time, matched in and trained on the images in turn."""
 
-_SETTLING = 16
+_RECALIBRATION = 16
 """Real images a class that batch normalisation takes its statistics from, as the papers' code does."""
 
 _PUBLISHED = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -63,7 +63,7 @@ class GradientMatching(Method):
 
     iterations: int = option(10_000, "image steps", low=1)
     learning_rate: float = option(0.1, "step size on the images", above=0)
-    optimiser: str = option("sgd", "rule that moves the images", choices=("sgd", "adam"))
+    optimiser: str = option("sgd", "optimiser of the images", choices=("sgd", "adam"))
     momentum: float = option(0.5, "momentum of the image steps, under sgd", low=0)
     schedule: str = option("constant", "of the step size over the iterations", choices=tuple(SCHEDULES))
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
@@ -100,7 +100,7 @@ class GradientMatching(Method):
             "images": first.images,
             "targets": first.targets,
             "groups": first.groups.to(problem.device),
-            "optimiser": self._rule.init({"images": first.images}),
+            "optimiser": self._image_optimiser.init({"images": first.images}),
             "networks": networks.start(problem, self.network),
             "outer": -1,
         }
@@ -113,7 +113,7 @@ class GradientMatching(Method):
             state[CACHE] = self._stage(problem, state, outer)
         loss, gradient = self._gradient(problem, state)
         rate = self.learning_rate * SCHEDULES[self.schedule](index, self.iterations)
-        moved, state["optimiser"] = self._rule.update(
+        moved, state["optimiser"] = self._image_optimiser.update(
             {"images": state["images"]}, {"images": gradient}, state["optimiser"], rate
         )
         state["images"] = moved["images"]
@@ -144,8 +144,8 @@ class GradientMatching(Method):
         """Network, augmentation and real gradients of an outer iteration; the same whenever it is made."""
         network = self._networks(problem).network(problem, self.network, state["networks"], outer)
         if any(True for _ in network.buffers()):
-            few = problem.groups.draw(_SETTLING, problem.generator("settling", outer), strict=False)
-            settle(network, problem.images(few.indices))
+            few = problem.groups.draw(_RECALIBRATION, problem.generator("settling", outer), strict=False)
+            recalibrate_batch_norm(network, problem.images(few.indices))
         augmentation = Augmentation.parse(problem.augment(self.augment))
         views = augmentation.sample(
             len(problem.groups),
@@ -248,7 +248,7 @@ class GradientMatching(Method):
     # ---- what the options mean ------------------------------------------------------------------------
 
     @property
-    def _rule(self) -> optim.Optimiser:
+    def _image_optimiser(self) -> optim.Optimiser:
         return optim.Sgd(momentum=self.momentum) if self.optimiser == "sgd" else optim.Adam()
 
     def _networks(self, problem: Problem) -> Networks:

@@ -52,7 +52,7 @@ class TrajectoryMatching(Method):
 
     iterations: int = option(5_000, "outer steps: segments matched", low=1)
     learning_rate: float = option(1_000.0, "step size on the images", above=0)
-    optimiser: str = option("sgd", "rule that moves images and labels", choices=("sgd", "adam"))
+    optimiser: str = option("sgd", "optimiser of images and labels", choices=("sgd", "adam"))
     momentum: float = option(0.5, "momentum of those steps, under sgd", low=0)
     schedule: str = option("constant", "of all step sizes over the iterations", choices=tuple(SCHEDULES))
     experts: str | None = option(
@@ -132,7 +132,9 @@ class TrajectoryMatching(Method):
             "learned": learned,
             "targets": targets,
             "origin": first.groups,
-            "optimiser": {name: self._rule(name).init({name: value}) for name, value in learned.items()},
+            "optimiser": {
+                name: self._optimiser_of(name).init({name: value}) for name, value in learned.items()
+            },
         }
         return state
 
@@ -146,7 +148,7 @@ class TrajectoryMatching(Method):
         rates = {"images": self.learning_rate, "labels": self.label_rate, "rate": self.rate_rate}
         for name, gradient in zip(leaves, gradients, strict=True):
             optim.move_each(
-                self._rule(name),
+                self._optimiser_of(name),
                 state["learned"],
                 {name: gradient},
                 state["optimiser"],
@@ -235,7 +237,7 @@ class TrajectoryMatching(Method):
             "rate": leaves["rate"].exp() if "rate" in leaves else fixed,
         }
 
-    def _rule(self, name: str) -> optim.Optimiser:
+    def _optimiser_of(self, name: str) -> optim.Optimiser:
         if name == "rate" or self.optimiser == "adam":
             return optim.Adam()
         return optim.Sgd(momentum=self.momentum)

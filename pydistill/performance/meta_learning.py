@@ -46,7 +46,7 @@ class MetaLearning(Method):
     inner_steps: int = option(30, "steps of a training", low=1)
     inner_batch: int | None = option(None, "synthetic images a training step; none: all", low=1)
     inner_rate: float = option(0.02, "learning rate of the training, or its first value", above=0)
-    inner_optimiser: str = option("sgd", "rule of the training", choices=("sgd", "adam"))
+    inner_optimiser: str = option("sgd", "optimiser of the training", choices=("sgd", "adam"))
     momentum: float = option(0.0, "of the training, or its first value; under sgd", low=0)
     weight_decay: float = option(0.0, "of the training, or its first value", low=0)
     networks_per_step: int = option(1, "trainings an outer step, each of a network of its own", low=1)
@@ -196,7 +196,7 @@ class MetaLearning(Method):
             loop = InnerLoop(
                 network,
                 problem.task.loss,
-                self._rule,
+                self._inner,
                 self.inner_batch,
                 self._augment(problem),
                 seeds.derive(problem.seed, "inner", index, member),
@@ -277,7 +277,7 @@ class MetaLearning(Method):
         return self.weights == "fixed" or self.learn_weights
 
     @property
-    def _rule(self) -> optim.Optimiser:
+    def _inner(self) -> optim.Optimiser:
         if self.inner_optimiser == "adam":
             return optim.Adam(weight_decay=self.weight_decay)
         momentum = max(self.momentum, _LEAST_MOMENTUM) if self.learn_hyper else self.momentum
@@ -353,7 +353,7 @@ class RandomTruncation(MetaLearning):
     inner_steps: int = option(200, "longest training", low=1)
     window: int = option(60, "steps differentiated at its end", low=1)
     inner_rate: float = option(1e-3, "learning rate of the training, or its first value", above=0)
-    inner_optimiser: str = option("adam", "rule of the training", choices=("sgd", "adam"))
+    inner_optimiser: str = option("adam", "optimiser of the training", choices=("sgd", "adam"))
     clip: float = option(
         2.0, "gradients longer than so many times their running mean are shortened", above=0
     )

@@ -55,16 +55,16 @@ def assess(
     largest = max_batch or _BATCH.get(where.type, 256)
     training = network.training
     network.eval()
-    tally = Tally(data.task)
+    accumulator = ScoreAccumulator(data.task)
     try:
         for part in chunks(len(split), largest):
-            tally.add(network(data.inputs(split, part, where, dtype)), split.targets[part].to(where))
+            accumulator.add(network(data.inputs(split, part, where, dtype)), split.targets[part].to(where))
     finally:
         network.train(training)
-    return tally.done()
+    return accumulator.done()
 
 
-class Tally:
+class ScoreAccumulator:
     """The metric and the answers class by class, added up over batches."""
 
     def __init__(self, task: Task) -> None:

@@ -38,7 +38,7 @@ class Training:
     Attributes:
         steps: Steps of the optimiser.
         batch_size: Images a step; a smaller set is taken whole, the last batch of an epoch may be smaller.
-        optimiser: The rule that moves the parameters.
+        optimiser: Moves the parameters.
         learning_rate: The first rate, unless a job has its own.
         schedule: A name of :data:`~pydistill.optim.schedules.SCHEDULES`.
         precision: ``bfloat16`` computes the forward pass, and so the backward one, under autocast: weights,

@@ -299,13 +299,13 @@ class InnerLoop:
 
     What is learned comes by name: ``images`` (M, C, H, W) and ``targets`` (M,) or (M, K) as networks see
     them; ``rate``, a scalar or (T,), one a step; where there are any, scalars ``momentum`` and
-    ``weight_decay`` in place of the rule's. A draw depends on the seed and the step's index alone, so that
-    a step made again is the same.
+    ``weight_decay`` in place of the optimiser's. A draw depends on the seed and the step's index alone, so
+    that a step made again is the same.
 
     Attributes:
         network: Its modules are used, not its weights; in training mode.
         loss: From outputs (B, K) and targets to a scalar.
-        rule: How parameters move.
+        optimiser: How parameters move.
         batch_size: Images a step; None: all. Each pass over the set has an order of its own.
         augment: What :meth:`pydistill.augment.Augmentation.parse` takes.
         seed: What order and augmentation derive from.
@@ -316,7 +316,7 @@ class InnerLoop:
 
     network: nets.Network
     loss: Callable[[Tensor, Tensor], Tensor]
-    rule: optim.Optimiser = field(default_factory=optim.Sgd)
+    optimiser: optim.Optimiser = field(default_factory=optim.Sgd)
     batch_size: int | None = None
     augment: str = "none"
     seed: int = 0
@@ -326,7 +326,7 @@ class InnerLoop:
         """The first state: parameters, the optimiser's memory of them, buffers."""
         return {
             "parameters": dict(parameters),
-            "optimiser": self.rule.init(parameters),
+            "optimiser": self.optimiser.init(parameters),
             "buffers": dict(buffers or {}),
         }
 
@@ -376,7 +376,7 @@ class InnerLoop:
             losses = self._losses(parameters, buffers, images, targets)
             gradients = torch.autograd.grad(losses.sum(), list(parameters.values()), create_graph=tracked)
         named = dict(zip(parameters, gradients, strict=True))
-        moved, memory = self._rule(learned).update(
+        moved, memory = self._optimiser_with(learned).update(
             parameters, named, state["optimiser"], self._rate(learned, index)
         )
         return {"parameters": moved, "optimiser": memory, "buffers": buffers}, losses
@@ -439,6 +439,6 @@ class InnerLoop:
         rate = learned["rate"]
         return rate[index] if rate.ndim else rate
 
-    def _rule(self, learned: Tensors) -> optim.Optimiser:
+    def _optimiser_with(self, learned: Tensors) -> optim.Optimiser:
         given = {name: learned[name] for name in ("momentum", "weight_decay") if name in learned}
-        return dataclasses.replace(self.rule, **given) if given else self.rule  # type: ignore[type-var]
+        return dataclasses.replace(self.optimiser, **given) if given else self.optimiser  # type: ignore[type-var]

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from pydistill import distill, evaluate, nets, relabel, seeds
 from pydistill.evaluation import Protocol, Report
-from pydistill.evaluation.candidates import gather
-from pydistill.evaluation.facts import Run, TrainingSet
+from pydistill.evaluation.facts import Run, SetFacts
+from pydistill.evaluation.training_sets import gather
 from pydistill.training.samples import TensorSamples
 from pydistill.training.trainer import Training, TrainingJob, train
 from tests.evaluation.test_report import FULL, make, read
@@ -110,8 +110,8 @@ def test_differences_compare_within_a_regime():
         for source, value in (("distilled", 0.6), ("random", 0.6))
         for draw in range(3)
     ]
-    facts = TrainingSet(10, 1, 0.1)
-    other = TrainingSet(10, 1, 0.1, "values", "squared error", regime="stored")
+    facts = SetFacts(10, 1, 0.1)
+    other = SetFacts(10, 1, 0.1, "values", "squared error", regime="stored")
     sets = {
         "classes": {"distilled": facts, "random": facts},
         "stored": {"distilled": other, "random": other},

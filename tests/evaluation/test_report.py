@@ -11,7 +11,7 @@ from PIL import Image
 
 from pydistill.errors import FileFormatError, OutputError
 from pydistill.evaluation import Protocol, Report, evaluate
-from pydistill.evaluation.facts import Run, TrainingSet
+from pydistill.evaluation.facts import Run, SetFacts
 
 
 def make(values, **changes) -> Report:
@@ -23,9 +23,9 @@ def make(values, **changes) -> Report:
         for seed, value in enumerate(each)
     )
     sets = {
-        "distilled": TrainingSet(10, 2640, 0.02),
-        "random": TrainingSet(10, 2640, 0.01),
-        "whole": TrainingSet(1437, 400_000, 0.01),
+        "distilled": SetFacts(10, 2640, 0.02),
+        "random": SetFacts(10, 2640, 0.01),
+        "whole": SetFacts(1437, 400_000, 0.01),
     }
     made = {"method": "dm", "ipc": 1, "seed": 0, "data": "digits", "fingerprint": "ab" * 32, "steps": 30}
     made |= {"seconds": 12.5, "config": {"batch_real": 64}, "versions": {"torch": "2"}, "preset": None}
@@ -95,9 +95,9 @@ def test_text_has_a_line_a_set():
 
 def packed_report(**changes) -> Report:
     sets = {
-        "distilled": TrainingSet(80, 5280, 0.01, factor=2),
-        "random": TrainingSet(80, 5280, 0.01, factor=2),
-        "whole": TrainingSet(1437, 400_000, 0.01),
+        "distilled": SetFacts(80, 5280, 0.01, factor=2),
+        "random": SetFacts(80, 5280, 0.01, factor=2),
+        "whole": SetFacts(1437, 400_000, 0.01),
     }
     made = make(FULL).provenance | {"ipc": 2, "config": {"factor": 2}}
     return make(FULL, sets={"classes": sets}, provenance=made, **changes)
@@ -119,7 +119,7 @@ def test_packed_sets_say_stored_images_and_views():
     assert lines[-2] == (
         "factor 2: 2 stored images a class, trained on as 8 views; random selection is packed the same way"
     )
-    alone = make({"distilled": [[0.5]]}, sets={"classes": {"distilled": TrainingSet(40, 1, 0.1, factor=2)}})
+    alone = make({"distilled": [[0.5]]}, sets={"classes": {"distilled": SetFacts(40, 1, 0.1, factor=2)}})
     assert alone.text().splitlines()[-2] == "factor 2: 1 stored images a class, trained on as 4 views"
 
 

@@ -17,14 +17,14 @@ from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import Packed, decode, pack
 from pydistill.data.real import RealData
 from pydistill.data.recipe import StoredViews
-from pydistill.evaluation.facts import Regime, Source, TrainingSet
+from pydistill.evaluation.facts import Regime, SetFacts, Source
 from pydistill.evaluation.protocol import Protocol
 from pydistill.training.samples import Samples, SplitSamples, TensorSamples
 from pydistill.training.teacher import labeller
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TrainingSet:
     """A set to train on: what it is, how it is used, and how many networks it gets.
 
     Attributes:
@@ -41,13 +41,13 @@ class Candidate:
     draw: int
     samples: Samples
     repeats: int
-    facts: TrainingSet
+    facts: SetFacts
     loss: str = "task"
     views: StoredViews | None = None
 
 
 @dataclass(frozen=True)
-class Candidates:
+class TrainingSets:
     """Every set by regime and source.
 
     Attributes:
@@ -55,22 +55,22 @@ class Candidates:
         random: The random selections.
     """
 
-    table: Mapping[Regime, Mapping[Source, Sequence[Candidate]]]
+    table: Mapping[Regime, Mapping[Source, Sequence[TrainingSet]]]
     random: Sequence[Packed]
 
-    def groups(self) -> list[Sequence[Candidate]]:
+    def groups(self) -> list[Sequence[TrainingSet]]:
         """Sets of one source and regime, each once."""
-        found: list[Sequence[Candidate]] = []
+        found: list[Sequence[TrainingSet]] = []
         for sources in self.table.values():
             found += [each for each in sources.values() if not any(each is other for other in found)]
         return found
 
-    def own(self) -> list[Candidate]:
+    def own(self) -> list[TrainingSet]:
         """The distilled set and the random selections in the regime that is the set's own."""
         sources = list(self.table.values())[-1]
         return [each for source, sets in sources.items() if source != "whole" for each in sets]
 
-    def facts(self) -> dict[Regime, dict[Source, TrainingSet]]:
+    def facts(self) -> dict[Regime, dict[Source, SetFacts]]:
         """What a report says of them; a random selection stands for all of them."""
         return {
             regime: {source: sets[0].facts for source, sets in sources.items()}
@@ -87,10 +87,10 @@ def regimes(distilled: DistilledData, labels: str) -> tuple[Regime, ...]:
 
 def gather(
     distilled: DistilledData, data: RealData, protocol: Protocol, augment: str, device: torch.device
-) -> Candidates:
+) -> TrainingSets:
     """Everything that networks are to be trained on."""
     random = _draw(distilled, data, protocol)
-    table: dict[Regime, dict[Source, Sequence[Candidate]]] = {}
+    table: dict[Regime, dict[Source, Sequence[TrainingSet]]] = {}
     by_classes = [_random(distilled, protocol, device, at, packed) for at, packed in enumerate(random)]
     for regime in regimes(distilled, protocol.labels):
         used = distilled.with_classes() if regime == "classes" else distilled
@@ -103,15 +103,15 @@ def gather(
         if drawn:
             table[regime]["random"] = drawn
     if protocol.whole:
-        facts = TrainingSet(
+        facts = SetFacts(
             len(data.train),
             data.train.images.nbytes + data.train.targets.nbytes,
             protocol.learning_rate,
             loss=data.task.loss_name(),
         )
-        whole = Candidate("whole", 0, SplitSamples(data, data.train, device), protocol.repeats, facts)
+        whole = TrainingSet("whole", 0, SplitSamples(data, data.train, device), protocol.repeats, facts)
         next(iter(table.values()))["whole"] = [whole]
-    return Candidates(table, random)
+    return TrainingSets(table, random)
 
 
 def _draw(distilled: DistilledData, data: RealData, protocol: Protocol) -> list[Packed]:
@@ -135,13 +135,13 @@ def _budget(distilled: DistilledData) -> int | list[int]:
 
 def _distilled(
     used: DistilledData, whole: DistilledData, protocol: Protocol, device: torch.device, regime: Regime
-) -> Candidate:
+) -> TrainingSet:
     samples = TensorSamples(used.images, used.targets, device, factor=used.factor)
     if used is whole:
         nbytes = whole.nbytes["total"] - whole.nbytes["preprocess"]
     else:  # classes take the place of all that belongs to learned targets
         nbytes = used.images.nbytes + used.targets.nbytes
-    facts = TrainingSet(
+    facts = SetFacts(
         images=len(samples),
         nbytes=nbytes,
         learning_rate=protocol.learning_rate if used.learning_rate is None else used.learning_rate,
@@ -151,32 +151,32 @@ def _distilled(
         regime=regime,
     )
     recipe = used.recipe
-    return Candidate("distilled", 0, samples, protocol.repeats, facts, recipe.loss, recipe.views)
+    return TrainingSet("distilled", 0, samples, protocol.repeats, facts, recipe.loss, recipe.views)
 
 
 def _random(
     distilled: DistilledData, protocol: Protocol, device: torch.device, at: int, packed: Packed
-) -> Candidate:
+) -> TrainingSet:
     """A random selection with its classes."""
     samples = TensorSamples(packed.images, packed.targets, device, factor=distilled.factor)
-    facts = TrainingSet(
+    facts = SetFacts(
         images=len(samples),
         nbytes=packed.images.nbytes + packed.targets.nbytes,
         learning_rate=protocol.learning_rate,
         loss=distilled.task.loss_name(),
         factor=distilled.factor,
     )
-    return Candidate("random", at, samples, protocol.random_repeats, facts)
+    return TrainingSet("random", at, samples, protocol.random_repeats, facts)
 
 
 def _as_stored(
     distilled: DistilledData,
-    by_classes: list[Candidate],
+    by_classes: list[TrainingSet],
     random: Sequence[Packed],
     augment: str,
     seed: int,
     device: torch.device,
-) -> list[Candidate]:
+) -> list[TrainingSet]:
     """The random selections used as the distilled set is; as they are where nothing would be different."""
     kind, teacher = distilled.label_kind, labeller(distilled, device)
     if kind != "values" and teacher is None:
