@@ -28,7 +28,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Started:
-    """The first iteration of this sitting begins: ``index`` are done, of ``total``."""
+    """The first iteration of this call begins: ``index`` are done, of ``total``."""
 
     index: int
     total: int

@@ -20,9 +20,11 @@ def test_targets_turn_into_each_other():
     assert torch.equal(TASK.hard(TASK.values(CLASSES)), CLASSES)
     assert TASK.hard(CLASSES) is CLASSES
     assert torch.equal(TASK.probabilities(OUTPUTS, 2.0), torch.softmax(OUTPUTS / 2, 1))
-    sure = TASK.probabilities(TASK.sure(CLASSES))
+    sure = TASK.probabilities(TASK.smoothed_logits(CLASSES))
     torch.testing.assert_close(sure, hard * 0.9 + (1 - hard) * 0.05)
-    torch.testing.assert_close(TASK.confidence(TASK.sure(CLASSES), CLASSES), torch.full((4,), 0.9))
+    torch.testing.assert_close(
+        TASK.target_probability(TASK.smoothed_logits(CLASSES), CLASSES), torch.full((4,), 0.9)
+    )
     assert [TASK.loss_name(kind) for kind in ("task", "squared")] == ["cross-entropy", "squared error"]
 
 

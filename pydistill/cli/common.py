@@ -74,7 +74,7 @@ class _Spent:
 
     count: int = 0
     seconds: float = 0.0
-    said: bool = False
+    announced: bool = False
 
 
 class Listener:
@@ -124,8 +124,8 @@ class Listener:
         """Say once, after the first few iterations, what the others will take, where that is long."""
         spent = self.spent
         spent.count, spent.seconds = spent.count + 1, spent.seconds + seconds
-        if not spent.said and spent.count >= _TIMED and spent.seconds >= _LOOKED_AT:
-            spent.said = True
+        if not spent.announced and spent.count >= _TIMED and spent.seconds >= _LOOKED_AT:
+            spent.announced = True
             to_come = left * spent.seconds / spent.count
             if to_come >= _WORTH_SAYING:
                 say(self.bar.console, f"{duration(to_come)} to come, by the first {spent.count} iterations")

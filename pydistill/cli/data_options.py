@@ -10,7 +10,7 @@ from typing import Any
 
 from pydistill._version import __version__
 from pydistill.cli.common import same_command
-from pydistill.cli.signature import add_options, said
+from pydistill.cli.signature import add_options, given_options
 from pydistill.errors import OutputError
 from pydistill.shown import printable
 from pydistill.storage.records import Kind, read_json
@@ -48,7 +48,7 @@ RECORD = Kind("pydistill.data", 1, "a record of how data was read", "name the da
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
     """What was said of the data: arguments of ``load_data``, paths so that they mean the same elsewhere."""
-    chosen = said(options, "data")
+    chosen = given_options(options, "data")
     if options.data is not None:
         chosen["source"] = _whole_path(options.data)
     if "cache" in chosen:

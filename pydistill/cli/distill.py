@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pydistill.cli.common import Listener, add_dry_run, foretell, same_command, say
 from pydistill.cli.data_options import RECIPE, RECORD, SOURCES, add_data_options, logged, recipe_of
-from pydistill.cli.signature import add_options, said
+from pydistill.cli.signature import add_options, given_options
 from pydistill.cli.stopping import StoppedError
 from pydistill.data import load_data
 from pydistill.data.short import shortage
@@ -129,7 +129,7 @@ def _foretell(
 
 
 def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    chosen, run = said(options, "option"), said(options, "distill")
+    chosen, run = given_options(options, "option"), given_options(options, "distill")
     # What is misspelt is said before data is read.
     method = make_method(options.method, run.get("preset"), **chosen)
     if options.dry_run:

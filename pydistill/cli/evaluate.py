@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pydistill.cli.common import Listener, add_dry_run, advised, foretell, same_command, say
 from pydistill.cli.data_options import add_data_options, logged, recipe_of, recorded
-from pydistill.cli.signature import add_options, said
+from pydistill.cli.signature import add_options, given_options
 from pydistill.data import DistilledData, load_data
 from pydistill.errors import FileFormatError
 from pydistill.evaluation import Protocol, evaluate, named
@@ -44,7 +44,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
         helps={
             "architectures": "network to train; give it again for more",
             "kernels": "kernel whose ridge regression on the set is scored too, instead of the set's own; "
-            "likewise; trained: of features in each network",
+            "give it again for more; trained: of features in each network",
         },
         defaults=False,
     )
@@ -53,7 +53,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
 
 
 def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    changes = said(options, "protocol")
+    changes = given_options(options, "protocol")
     if options.as_learned:
         if "architectures" in changes:
             raise ValueError("--as-learned trains no network: leave --network or it out")
@@ -71,12 +71,14 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     if options.dry_run:
         from pydistill.cli.forecast import of_evaluation
 
-        device = said(options, "evaluate").get("device", "auto")
+        device = given_options(options, "evaluate").get("device", "auto")
         return foretell(screen, of_evaluation(distilled, data, protocol, device=device), options.folder)
     listener = Listener(screen, options.signals)
     advice = f"evaluate keeps nothing in between; start again with:\n{same_command(options)}"
     with advised(advice), listener.bar, logged(options.folder, options):
-        report = evaluate(distilled, data, protocol, on_event=listener, **said(options, "evaluate"))
+        report = evaluate(
+            distilled, data, protocol, on_event=listener, **given_options(options, "evaluate")
+        )
     page = report.save(options.folder)
     if not options.json:
         print(report.text())

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pydistill.cli.common import Listener, add_dry_run, advised, foretell, same_command, say
 from pydistill.cli.data_options import SOURCES, add_data_options, recipe_of
-from pydistill.cli.signature import add_options, said
+from pydistill.cli.signature import add_options, given_options
 from pydistill.data import load_data
 from pydistill.experts import ExpertTraining, needed_bytes, train_experts
 from pydistill.experts.run import STORAGES
@@ -23,8 +23,8 @@ _HELP = {
     "momentum": "of gradient descent",
     "weight_decay": "of gradient descent",
     "augment": "siamese augmentation; auto: what suits the data; none",
-    "flat": "radius of flat descent (arXiv:2211.11004), 0.01 there; 0: plain",
-    "flat_share": "how much of the plain gradient's other part is taken off, under --flat",
+    "rho": "radius of descent to flat minima (arXiv:2211.11004), 0.01 there; 0: plain",
+    "alpha": "how much of the plain gradient's other part is taken off, with a --rho",
     "seed": "seed of every random draw",
 }
 
@@ -55,7 +55,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
 
 
 def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    training, run = ExpertTraining(**said(options, "training")), said(options, "experts")
+    training, run = ExpertTraining(**given_options(options, "training")), given_options(options, "experts")
     data = load_data(**recipe_of(options))
     say(screen, data.summary())
     if options.dry_run:

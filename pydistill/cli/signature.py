@@ -92,7 +92,7 @@ def add_options(
     Args:
         group: A parser, or a group of one.
         of: A function or dataclass.
-        under: What was said is kept in the namespace as ``UNDER.NAME``; see :func:`said`.
+        under: What was said is kept in the namespace as ``UNDER.NAME``; see :func:`given_options`.
         skip: Parameters that are no options.
         flags: Names of options that are not called after their parameter: ``{"seed": "split-seed"}``.
         choices: The texts allowed.
@@ -115,7 +115,7 @@ def add_options(
         )
 
 
-def said(options: argparse.Namespace, under: str) -> dict[str, Any]:
+def given_options(options: argparse.Namespace, under: str) -> dict[str, Any]:
     """What was said of the parameters that :func:`add_options` made options of, by parameter."""
     prefix = f"{under}."
     return {

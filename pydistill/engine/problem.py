@@ -39,7 +39,8 @@ class Problem:
         device: Where networks and batches live.
         max_batch: Most images in one pass of a network over real data; bounds memory, does not change
             results beyond rounding.
-        max_graph: Most images in one pass whose graph is kept for a gradient; likewise.
+        max_graph: Most images in one pass whose graph is kept for a gradient; bounds memory, does not
+            change results beyond rounding.
         short_classes: One of :data:`SHORT_CLASSES`.
         clamp: Whether learned images are kept within the range of pixels, after every step.
     """

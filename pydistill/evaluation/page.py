@@ -68,10 +68,10 @@ def fragment(report: "Report") -> str:
 def _header(report: "Report", title: str) -> str:
     first = report.architectures[0]
     verdict = report.verdict(first)
-    said = [f"{first}: {verdict}."] if verdict else []
+    verdicts = [f"{first}: {verdict}."] if verdict else []
     short = report.shortage()
-    said += [f"Not every class is full: {short}."] if short else []
-    lines = "\n".join(f'<p class="verdict">{text(each)}</p>' for each in said)
+    verdicts += [f"Not every class is full: {short}."] if short else []
+    lines = "\n".join(f'<p class="verdict">{text(each)}</p>' for each in verdicts)
     return (
         f'<header>\n<p class="kind">Distilled data set, evaluated</p>\n<h1>{text(title)}</h1>\n'
         f'<p class="headline">{text(report.headline())}</p>\n{lines}\n</header>'

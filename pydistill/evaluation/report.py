@@ -64,8 +64,8 @@ class Report:
     pictures: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def __repr__(self) -> str:
-        said = printable(f"{self.provenance['method']} on {self.data}: {self.headline()}")
-        return f"Report({said})"
+        line = printable(f"{self.provenance['method']} on {self.data}: {self.headline()}")
+        return f"Report({line})"
 
     def _repr_html_(self) -> str:
         return fragment(self)
@@ -150,18 +150,18 @@ class Report:
 
     def verdict(self, architecture: str, regime: Regime | None = None) -> str:
         """What the figures say on distilled against random and against whole data, in words."""
-        said = []
+        parts = []
         gain, kept = self.gain(architecture, regime), self.kept(architecture, regime)
         if gain is not None:
             interval = f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
             if gain.doubt is None:
                 side = "above" if gain.mean > 0 else "below"
-                said.append(f"{abs(100 * gain.mean):.1f} points {side} random ({interval})")
+                parts.append(f"{abs(100 * gain.mean):.1f} points {side} random ({interval})")
             else:
-                said.append(f"against random {100 * gain.mean:+.1f} points, {gain.doubt} ({interval})")
+                parts.append(f"against random {100 * gain.mean:+.1f} points, {gain.doubt} ({interval})")
         if kept is not None:
-            said.append(f"{100 * kept:.1f} % of what the whole data gives at equal steps")
-        return "; ".join(said)
+            parts.append(f"{100 * kept:.1f} % of what the whole data gives at equal steps")
+        return "; ".join(parts)
 
     def text(self) -> str:
         """The report as a few lines of plain text."""
@@ -191,9 +191,9 @@ class Report:
         wide = [max(len(row[at]) for row in rows) for at in range(len(head))]
         lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, wide, strict=True)) for row in rows]
         verdicts = [
-            f"{each}{_used(regime)}: {said}"
+            f"{each}{_used(regime)}: {parts}"
             for each, regime in shown
-            if (said := self.verdict(each, regime))
+            if (parts := self.verdict(each, regime))
         ]
         return printable_lines(
             "\n".join(

@@ -85,7 +85,7 @@ def difference(
 
     Args:
         first: Sets of values of equal length; (D, R).
-        second: Likewise.
+        second: Sets of values of equal length; (D, R), both numbers its own.
         seed: Of the resampling.
     """
     sides = [_table(first, "first"), _table(second, "second")]

@@ -191,8 +191,8 @@ def _as_stored(
             views = teacher.views(images, augment, draws, seeds.derive(seed, each.draw))
             targets = views.targets.mean(0).view(len(packed.images), factor**2, -1).mean(1)
         else:
-            said: Tensor = teacher.of_stored(packed.images, factor)
-            targets = task.values(said) if kind == "values" else said
+            answers: Tensor = teacher.of_stored(packed.images, factor)
+            targets = task.values(answers) if kind == "values" else answers
         nbytes = packed.images.nbytes + targets.nbytes + (0 if views is None else views.nbytes)
         facts = replace(
             each.facts,

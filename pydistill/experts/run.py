@@ -73,7 +73,7 @@ def train_experts(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         processes: How many train side by side on this machine; the CPU's threads are shared out.
         rank: Which part is this process's; None: what ``torchrun`` says, or 0.
-        ranks: How many parts there are; likewise, or 1.
+        ranks: How many parts there are; None: what ``torchrun`` says, or 1.
         on_event: Told of every epoch.
 
     Returns:

@@ -27,6 +27,8 @@ from pydistill.storage.typed import typed
 
 MANIFEST, FACTS = "manifest.json", "expert.json"
 RECORD = Kind("pydistill.experts", 2, "a manifest of experts", "train them again, into another folder")
+_EARLIER = {"flat": "rho", "flat_share": "alpha"}
+"""Settings of the training that had other names in manifests written before."""
 EXPERT = Kind("pydistill.expert", 2, "facts of an expert", "remove the file: the expert is trained again")
 
 
@@ -143,7 +145,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"there are no experts in {folder}: it holds no {MANIFEST}; "
             f"`pydistill experts DATA --out {folder}` trains them"
         )
-    return read_json(path, RECORD)
+    facts = read_json(path, RECORD)
+    training = facts.get("training")
+    if isinstance(training, dict):
+        facts["training"] = {_EARLIER.get(name, name): value for name, value in training.items()}
+    return facts
 
 
 def write_manifest(folder: Path, name: str, shared: dict[str, Any]) -> None:

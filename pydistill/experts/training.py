@@ -35,12 +35,12 @@ class ExpertTraining:
         snapshots: Snapshots an epoch, evenly spaced.
         batch_size: Images a step.
         learning_rate: Of gradient descent.
-        momentum: Likewise.
-        weight_decay: Likewise.
+        momentum: Of gradient descent.
+        weight_decay: L2 penalty of gradient descent.
         augment: Siamese augmentation; ``auto``: what suits the data; ``none``.
-        flat: Radius within which a step looks for the steepest place, [1] and [2]; 0: plain descent.
-        flat_share: alpha of [2]: how much of the plain gradient's part that is at right angles to the one
-            found there is taken off.
+        rho: Radius within which a step looks for the steepest place, [1] and [2]; 0: plain descent.
+        alpha: Of [2]: how much of the plain gradient's part that is at right angles to the one found there
+            is taken off.
         seed: Weights, order and augmentation derive from it and from the expert's number.
 
     Raises:
@@ -55,15 +55,15 @@ class ExpertTraining:
     momentum: float = 0.0
     weight_decay: float = 0.0
     augment: str = "auto"
-    flat: float = 0.0
-    flat_share: float = 0.3
+    rho: float = 0.0
+    alpha: float = 0.3
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "snapshots", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"experts: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("flat", "flat_share"):
+        for name in ("rho", "alpha"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"experts: {name} must be at least 0, got {getattr(self, name)}")
         if not self.learning_rate > 0:
@@ -162,13 +162,13 @@ class Expert:
         return score(self._network, self.data, self.data.validation, self.device)
 
     def _gradients(self, parameters: Tensors, images: Tensor, targets: Tensor) -> tuple[float, Tensors]:
-        """Loss and direction of descent; under ``flat``, that of algorithm 1 of [2]."""
+        """Loss and direction of descent; with a ``rho``, that of algorithm 1 of [2]."""
         loss, plain = self._descent(parameters, images, targets)
-        if not self.training.flat:
+        if not self.training.rho:
             return loss, plain
         buffers = {name: value.clone() for name, value in self._network.named_buffers()}
         before = {name: value.detach().clone() for name, value in parameters.items()}
-        scale = self.training.flat / (_inner(plain, plain).sqrt() + 1e-12)
+        scale = self.training.rho / (_inner(plain, plain).sqrt() + 1e-12)
         with torch.no_grad():
             for name, value in parameters.items():
                 value.add_(scale * plain[name])
@@ -178,7 +178,7 @@ class Expert:
                 value.copy_(before[name])
             for name, value in self._network.named_buffers():  # statistics are of the weights themselves
                 value.copy_(buffers[name])
-        share, along = self.training.flat_share, _inner(plain, steep) / _inner(steep, steep)
+        share, along = self.training.alpha, _inner(plain, steep) / _inner(steep, steep)
         return loss, {
             name: steep[name] - share * (plain[name] - along * steep[name]) for name in parameters
         }

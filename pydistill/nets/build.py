@@ -27,7 +27,7 @@ def build(
     """A network with freshly drawn weights, in training mode.
 
     Weights follow torch's default distributions: convolutions and linear layers uniform in
-    ±1/sqrt(fan-in), biases likewise, normalisations one and zero. They are drawn in float32 on the
+    ±1/sqrt(fan-in), their biases too, normalisations one and zero. They are drawn in float32 on the
     generator's device and then moved, so that device and dtype change a network by rounding only.
     Convolutions are channels_last. The global generator is neither read nor advanced.
 
@@ -54,7 +54,7 @@ def require_weights(
     """Refuse weights that are not of such a network, before memory is taken for one.
 
     Args:
-        architecture: As in :func:`build`; likewise ``shape`` and ``outputs``.
+        architecture: As in :func:`build`.
         shape: (C, H, W) of an image.
         outputs: How many logits.
         weights: Parameters and buffers by name.

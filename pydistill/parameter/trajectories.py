@@ -119,10 +119,10 @@ class TrajectoryMatching(Method):
         first = initial(problem, self.factor, self.init, self._first(problem, experts))
         images = first.images
         learned = {"images": images}
-        labels = problem.task.sure(first.targets)
+        labels = problem.task.smoothed_logits(first.targets)
         if self.labels == "expert":
-            said = self._said(problem, experts, images)
-            labels = said if self._teaches(problem, said, first.targets) else labels
+            outputs = self._expert_outputs(problem, experts, images)
+            labels = outputs if self._experts_know_enough(problem, outputs, first.targets) else labels
         if self.learn_labels:
             learned["labels"] = labels
         if self.learn_rate:
@@ -307,20 +307,20 @@ class TrajectoryMatching(Method):
         return network.requires_grad_(False).eval()
 
     @torch.no_grad()
-    def _said(self, problem: Problem, experts: Experts, images: Tensor) -> Tensor:
+    def _expert_outputs(self, problem: Problem, experts: Experts, images: Tensor) -> Tensor:
         """(M, K) logits of stored images: the experts' mean, over the images' views."""
         total = torch.zeros(len(images), problem.task.outputs, device=images.device)
         for expert in range(len(experts)):
             network = self._at_end(problem, experts, expert)
             for part in problem.chunks(len(images)):
                 views = decode(images[part], self.factor)
-                said = network(views).view(-1, self.factor**2, problem.task.outputs)
-                total[part] += said.mean(1) / len(experts)
+                outputs = network(views).view(-1, self.factor**2, problem.task.outputs)
+                total[part] += outputs.mean(1) / len(experts)
         return total
 
-    def _teaches(self, problem: Problem, said: Tensor, targets: Tensor) -> bool:
+    def _experts_know_enough(self, problem: Problem, outputs: Tensor, targets: Tensor) -> bool:
         """Whether experts know enough for the logits that they gave to be labels."""
-        share = float(problem.task.confidence(said, targets).mean())
+        share = float(problem.task.target_probability(outputs, targets).mean())
         if share >= _TEACHES:
             return True
         warnings.warn(
@@ -342,8 +342,8 @@ class TrajectoryMatching(Method):
         wide = problem.groups.draw(_CANDIDATES * each, generator, strict=False)
         network, wrong = self._at_end(problem, experts, 0), []
         for part in problem.chunks(len(wide.indices)):
-            said = problem.task.hard(network(problem.images(wide.indices[part])))
-            wrong.append((said != problem.targets(wide.indices[part])).cpu())
+            predicted = problem.task.hard(network(problem.images(wide.indices[part])))
+            wrong.append((predicted != problem.targets(wide.indices[part])).cpu())
         # right ones first, in the order drawn; wrong ones only where there are too few
         order = torch.argsort(2 * wide.groups + torch.cat(wrong).long(), stable=True)
         counts = torch.bincount(wide.groups, minlength=len(problem.groups))

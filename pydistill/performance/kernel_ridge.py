@@ -203,8 +203,8 @@ class TeacherRegression(KernelRidgeMatching):
             blocks = teacher(images[part], "blocks")  # one pass for both
             rows.append(Features.scaled([joined(blocks, layers)]))
             outputs.append(teacher.classify(blocks[-1].flatten(1)))
-        said = problem.task.probabilities(torch.cat(outputs), self.temperature)
-        return torch.cat(rows), problem.task.values(said)
+        soft = problem.task.probabilities(torch.cat(outputs), self.temperature)
+        return torch.cat(rows), problem.task.values(soft)
 
     def recipe(self, state: State) -> Recipe:
         loss = "squared" if self.learn_labels else "task"

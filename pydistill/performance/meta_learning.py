@@ -89,7 +89,7 @@ class MetaLearning(Method):
         images = first.images
         learned = {"images": images}
         if self.learn_labels:
-            learned["labels"] = problem.task.sure(first.targets)
+            learned["labels"] = problem.task.smoothed_logits(first.targets)
         if self.learn_rates != "none":
             count = [self.inner_steps] if self.learn_rates == "steps" else []
             learned["rate"] = torch.full(count, math.log(self.inner_rate), device=images.device)

@@ -28,7 +28,7 @@ class Checkpoint:
     Attributes:
         identity: What the run is: method, configuration, budget, seed, data fingerprint.
         index: Iterations done.
-        seconds: Wall time spent in them, over all sittings.
+        seconds: Wall time spent in them, over all calls that took part.
         state: The method's state; its :data:`CACHE` is left out of the file.
     """
 

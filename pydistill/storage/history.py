@@ -31,7 +31,7 @@ class History:
         total: Iterations of the whole run: they decide which of them are kept.
         steps: Iterations done, ascending.
         metrics: What was measured in each of these, by name; None where it was not measured.
-        seconds: Wall time of the run up to each, over all sittings.
+        seconds: Wall time of the run up to each, over all calls that took part.
     """
 
     total: int

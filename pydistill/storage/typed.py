@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def typed(kind: type[T], record: Mapping[str, Any]) -> T:
-    """The dataclass ``kind`` with the values of ``record``; dataclasses inside it likewise.
+    """The dataclass ``kind`` with the values of ``record``, and so for dataclasses inside it.
 
     None where a number with a fraction is due is a not-a-number, since JSON has none; lists become tuples
     where a field is a tuple.

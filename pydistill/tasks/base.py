@@ -107,8 +107,8 @@ class Breakdown:
     Attributes:
         values: The metric on each group's images, a fraction in [0, 1]; None where a group has none.
         images: How many answers each group's value is of; over several networks, those of all of them.
-        confusion: (G, G) counts of answers, a row a group, a column what was said; None where there are too
-            many groups to show it.
+        confusion: (G, G) counts of answers, a row a group, a column a predicted group; None where there are
+            too many groups to show it.
     """
 
     values: tuple[float | None, ...]
@@ -186,11 +186,11 @@ class Task(ABC):
         """Soft targets that a network's outputs stand for, the outputs divided by ``temperature``."""
 
     @abstractmethod
-    def sure(self, targets: Tensor) -> Tensor:
+    def smoothed_logits(self, targets: Tensor) -> Tensor:
         """Outputs whose :meth:`probabilities` are nearly sure of targets: learned labels start there."""
 
     @abstractmethod
-    def confidence(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def target_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N,) probability that outputs give to the targets of their images."""
 
     @abstractmethod

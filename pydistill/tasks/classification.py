@@ -66,12 +66,12 @@ class Classification(Task):
         """(N, K) by the softmax."""
         return torch.softmax(outputs / temperature, 1)
 
-    def sure(self, targets: Tensor) -> Tensor:
+    def smoothed_logits(self, targets: Tensor) -> Tensor:
         """(N, K) for classes (N,)."""
         hard = F.one_hot(targets, self.outputs).float()
         return (hard * _SURE + (1 - hard) * (1 - _SURE) / (self.outputs - 1)).log()
 
-    def confidence(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def target_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.probabilities(outputs).gather(1, targets[:, None]).squeeze(1)
 
     def values(self, targets: Tensor) -> Tensor:
@@ -90,12 +90,16 @@ class Classification(Task):
         return float(statistics[0] / statistics[1])
 
     def counts(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(K, K) float64 answers by class and by what was said; of many classes (2, K): right, all."""
-        truth, said, classes = self.hard(targets), outputs.argmax(1), self.outputs
+        """(K, K) float64 answers by class and by what was predicted; of many classes (2, K): right, all."""
+        truth, predicted, classes = self.hard(targets), outputs.argmax(1), self.outputs
         if classes > self.most_shown:
-            right = torch.bincount(truth[said == truth], minlength=classes)
+            right = torch.bincount(truth[predicted == truth], minlength=classes)
             return torch.stack([right, torch.bincount(truth, minlength=classes)]).double()
-        return torch.bincount(truth * classes + said, minlength=classes**2).view(classes, classes).double()
+        return (
+            torch.bincount(truth * classes + predicted, minlength=classes**2)
+            .view(classes, classes)
+            .double()
+        )
 
     def breakdown(self, counts: Tensor) -> Breakdown:
         square = len(counts) == self.outputs

@@ -2,7 +2,8 @@
 
 A training of T steps is a long computation: to differentiate through it as a whole, every activation of
 every step is kept. Here only the state between steps is (parameters and what the optimiser remembers), and
-the way back goes step by step: one step's graph is made again, the adjoint of the state after it is turned
+the backward pass goes step by step: one step's graph is made again, the adjoint of the state after it is
+    turned
 into that of the state before it, and what the step contributed to the gradients of images, targets and
 rates is added up. The result is the same gradient, at the cost of one more pass over the steps. Where there
 is memory for it, the graphs of all steps can be kept instead, and no pass is added (``keep_every=0``).
@@ -14,7 +15,8 @@ With s_0 the first state, s_(t+1) = f_t(s_t, u) a step under what is learned, u,
 :func:`unroll` is that engine, for any step; :class:`InnerLoop` is the step that trains networks.
 
 [0] D. Maclaurin, D. Duvenaud, R. Adams: Gradient-based Hyperparameter Optimization through Reversible
-    Learning. ICML 2015, arXiv:1502.03492, has the same way back, its states found by running backwards.
+    Learning. ICML 2015, arXiv:1502.03492, has the same backward pass, its states found by running
+    backwards.
 """
 
 import dataclasses
@@ -68,12 +70,12 @@ def unroll(
     Args:
         step: What one step does.
         start: The first state; gradients flow to its tensors that require them.
-        learned: What every step sees, by name; likewise.
+        learned: What every step sees, by name; gradients flow to those that require them.
         steps: T, at least 1.
         first: Index of the first step.
         window: Only the last ``window`` steps are differentiated: what came before counts as constant
             (truncated back-propagation through time); None: all.
-        keep_every: One state in so many is kept; those between are computed again on the way back. T /
+        keep_every: One state in so many is kept; those between are computed again in the backward pass. T /
             keep_every + keep_every states are held, for one more pass over the steps where above 1. 0:
             every step's graph is kept, which takes the memory of differentiating the training as a whole
             and saves the pass that makes the graphs again.
@@ -99,7 +101,7 @@ def unroll(
 
 @dataclass
 class _Plan:
-    """What the way there and the way back share.
+    """What the forward and the backward pass share.
 
     Attributes:
         step: What one step does.
@@ -111,7 +113,7 @@ class _Plan:
         keep_every: One state in so many is kept; 0: every step's graph.
         last: The state after the last step.
         kept: States by the number of steps before them, detached.
-        graphs: Graphs of steps, likewise.
+        graphs: Graphs of steps by the number of steps before them.
     """
 
     step: Step
@@ -236,7 +238,7 @@ def _adjoint(
         wanted: What of what is learned gradients flow to.
         carried: The adjoint of the state after the step.
         into_state: Whether that of the state before it is wanted.
-        again: Whether the graph is kept for another way back.
+        again: Whether the graph is kept for another backward pass.
     """
     leaves, values = graph.leaves, graph.values
     pairs = [

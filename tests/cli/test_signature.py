@@ -17,7 +17,7 @@ import pytest
 from pydistill import ExpertTraining, Protocol, distill, evaluate, load_data, methods, train_experts
 from pydistill.cli import _parser, main
 from pydistill.cli.common import short_lines
-from pydistill.cli.signature import add_options, descriptions, parameters, said
+from pydistill.cli.signature import add_options, descriptions, parameters, given_options
 from pydistill.evaluation.protocol import PROTOCOLS
 from tests.conftest import blobs
 
@@ -110,7 +110,7 @@ def parsed(*arguments):
     parser = argparse.ArgumentParser()
     add_options(parser, several, under="x")
     assert "5 %" in parser.format_help()
-    return said(parser.parse_args(["--text", "t", *arguments]), "x")
+    return given_options(parser.parse_args(["--text", "t", *arguments]), "x")
 
 
 @pytest.mark.parametrize(

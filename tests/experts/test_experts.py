@@ -77,7 +77,7 @@ def test_an_epoch_is_plain_descent_over_all_images(tiny):
 
 def test_flat_experts_descend_as_their_paper_says(tiny):
     """arXiv:2203.08065, algorithm 1, for one step."""
-    training = replace(TRAINING, augment="none", flat=0.05, flat_share=0.3, batch_size=len(tiny.train))
+    training = replace(TRAINING, augment="none", rho=0.05, alpha=0.3, batch_size=len(tiny.train))
     expert = Expert(tiny, training, 0, torch.device("cpu"))
     state = expert.start()
     (found,) = expert.epoch(state, 0)
@@ -264,7 +264,7 @@ def test_a_loss_that_is_not_finite_names_step_and_rate_and_keeps_what_there_was(
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"momentum": 1.0}, r"momentum must be within \[0, 1\)"),
-        ({"flat": -1.0}, "flat must be at least 0"),
+        ({"rho": -1.0}, "rho must be at least 0"),
         ({"network": "convnot"}, "convnot"),
         ({"augment": "blur"}, "unknown transform 'blur'"),
     ],

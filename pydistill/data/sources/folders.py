@@ -25,7 +25,7 @@ _TABLES_FIRST = ("metadata", "labels", "label", "annotations", "val_annotations"
 
 
 class ImageFolder(Source):
-    """``root/class/*.png``, or ``root/train/class/*.png`` with ``root/test`` and ``root/val`` likewise.
+    """``root/class/*.png``, or ``root/SPLIT/class/*.png`` for the splits train, test and val.
 
     Classes are numbered in the order of their folders' names (as numbers where all are); files count at
     any depth below. Images that lie in no class folders take their labels from a table beside them:
