@@ -130,7 +130,7 @@ class DistributionMatching(Method):
         """Network, augmentation and real features of an outer iteration; the same whenever it is made."""
         network = self._networks.network(problem, self.network, state["networks"], outer)
         augmentation = Augmentation.parse(self._augment(problem))
-        views = augmentation.sample(
+        parameters = augmentation.sample(
             len(problem.groups),
             problem.generator("augmentation", outer),
             together=False,
@@ -141,7 +141,7 @@ class DistributionMatching(Method):
         encoder = network  # a copy where rounded: the synthetic branch keeps its float32 weights
         if dtype != torch.float32:
             encoder = copy.deepcopy(network).to(dtype)
-        stage = _Stage(network, augmentation, views, self._terms(problem), [], [])
+        stage = _Stage(network, augmentation, parameters, self._terms(problem), [], [])
         with torch.no_grad():
             accumulators = [_FeatureAccumulator(term, problem) for term in stage.terms]
             for part in problem.chunks(len(draw.indices)):
@@ -300,7 +300,7 @@ class _Stage:
     def features(self, network: nets.Network, images: Tensor, groups: Tensor) -> list[Tensor]:
         """What each term compares of images (M, C, H, W), augmented as their groups are: (M, D) each."""
         blocks = network(self.augmentation.apply(images, self.rows.rows(groups)), "blocks")
-        return [term.discrepancy.view(term.layer.of(blocks)) for term in self.terms]
+        return [term.discrepancy.represent(term.layer.of(blocks)) for term in self.terms]
 
 
 class _FeatureAccumulator:

@@ -177,10 +177,10 @@ class Pool(Networks):
             where = picked.to(synthetic.images.device)
             images, targets = synthetic.images.detach()[where], synthetic.targets[where]
         augmentation = Augmentation.parse(synthetic.augment)
-        views = augmentation.sample(
+        parameters = augmentation.sample(
             len(images), generator, together=False, size=(images.shape[2], images.shape[3])
         )
-        return augmentation.apply(images, views), targets
+        return augmentation.apply(images, parameters), targets
 
 
 @dataclass(frozen=True)

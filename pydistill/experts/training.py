@@ -133,14 +133,14 @@ class Expert:
         order = torch.randperm(len(self.data.train), generator=self._generator("order", epoch))
         for step, part in enumerate(torch.split(order, training.batch_size)):
             images = self.data.inputs(self.data.train, part, self.device)
-            views = self._augmentation.sample(
+            drawn = self._augmentation.sample(
                 len(part),
                 self._generator("augmentation", epoch, step),
                 together=True,
                 size=(images.shape[2], images.shape[3]),
             )
             targets = self.data.train.targets[part].to(self.device)
-            loss, gradients = self._gradients(parameters, self._augmentation.apply(images, views), targets)
+            loss, gradients = self._gradients(parameters, self._augmentation.apply(images, drawn), targets)
             training.make_optimiser().update_(
                 parameters, gradients, state["optimiser"], training.learning_rate
             )

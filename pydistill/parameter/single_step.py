@@ -147,7 +147,7 @@ class GradientMatching(Method):
             few = problem.groups.draw(_RECALIBRATION, problem.generator("settling", outer), strict=False)
             recalibrate_batch_norm(network, problem.images(few.indices))
         augmentation = Augmentation.parse(problem.augment(self.augment))
-        views = augmentation.sample(
+        parameters = augmentation.sample(
             len(problem.groups),
             problem.generator("augmentation", outer),
             together=False,
@@ -155,14 +155,14 @@ class GradientMatching(Method):
         )
         gradients = Gradients(network, problem.task.loss, self.matched)
         offsets = torch.tensor(gradients.offsets(self.per), device=problem.device)
-        stage = _Stage(gradients, offsets, augmentation, views, [])
+        stage = _Stage(gradients, offsets, augmentation, parameters, [])
         draw = problem.groups.draw(self.batch_real, problem.generator("real batch", outer), strict=False)
         members = [draw.indices[draw.groups == group] for group in range(len(problem.groups))]
         for group, member in enumerate(members):
             total = torch.zeros(gradients.size, device=problem.device)
             for part in problem.chunks(len(member)):
                 own = member[part]
-                images = stage.view(problem.images(own), torch.full((len(own),), group))
+                images = stage.augmented(problem.images(own), torch.full((len(own),), group))
                 found = gradients.of(images, problem.targets(own), differentiable=False)
                 total += found * (len(own) / len(member))
             stage.real.append(total)
@@ -216,7 +216,7 @@ class GradientMatching(Method):
             return self._one(state, images, at, True)[None]
         stage: _Stage = state[CACHE]
         groups, targets = (repeat_targets(state[name][at], self.factor) for name in ("groups", "targets"))
-        views = stage.view(decode(images, self.factor), groups)
+        views = stage.augmented(decode(images, self.factor), groups)
         each = len(views) // classes
         return stage.gradients.of_each(
             views.view(classes, each, *views.shape[1:]), targets.view(classes, each, *targets.shape[1:])
@@ -225,7 +225,7 @@ class GradientMatching(Method):
     def _one(self, state: State, images: Tensor, at: Tensor, differentiable: bool) -> Tensor:
         stage: _Stage = state[CACHE]
         groups, targets = (repeat_targets(state[name][at], self.factor) for name in ("groups", "targets"))
-        views = stage.view(decode(images, self.factor), groups)
+        views = stage.augmented(decode(images, self.factor), groups)
         return stage.gradients.of(views, targets, differentiable=differentiable)
 
     def _distance(self, state: State, gradients: Tensor, classes: list[int]) -> Tensor:
@@ -278,7 +278,7 @@ class _Stage:
     rows: Parameters
     real: list[Tensor]
 
-    def view(self, images: Tensor, groups: Tensor) -> Tensor:
+    def augmented(self, images: Tensor, groups: Tensor) -> Tensor:
         """Images (M, C, H, W), augmented as their groups are."""
         return self.augmentation.apply(images, self.rows.rows(groups))
 

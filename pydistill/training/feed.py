@@ -33,7 +33,7 @@ class Feed:
         return torch.stack([images for images, _ in pairs]), torch.stack([targets for _, targets in pairs])
 
 
-class Views:
+class DrawnAugmentation:
     """The jobs' augmentation: each job draws for its own images, from its own generator."""
 
     def __init__(self, members: Sequence["TrainingJob"]) -> None:
@@ -52,7 +52,7 @@ class Views:
         return self._augmentation.apply(images, Parameters(torch.cat(drawn), size))
 
 
-class Stored:
+class StoredAugmentation:
     """Stored views of a job in place of drawn ones: one draw an epoch, in turn."""
 
     def __init__(self, job: "TrainingJob", views: StoredViews, device: torch.device) -> None:

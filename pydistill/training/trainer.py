@@ -25,7 +25,7 @@ from pydistill.modes import plain_modes
 from pydistill.optim import Optimiser, Rate, Sgd, Tensors
 from pydistill.optim.schedules import SCHEDULES
 from pydistill.tasks import Task
-from pydistill.training.feed import Feed, Stored, Views
+from pydistill.training.feed import DrawnAugmentation, Feed, StoredAugmentation
 from pydistill.training.samples import Samples
 
 Execution = Literal["auto", "loop", "ensemble"]
@@ -320,14 +320,14 @@ class _Run:
             name: value for name, value in network.named_parameters() if value.requires_grad
         }
         values, state = list(parameters.values()), training.optimiser.init(parameters)
-        batches, views = _batches(job, training.batch_size), Views([job])
-        stored = None if job.views is None else Stored(job, job.views, self.device)
+        batches, drawn = _batches(job, training.batch_size), DrawnAugmentation([job])
+        stored = None if job.views is None else StoredAugmentation(job, job.views, self.device)
         loss, epoch = torch.zeros((), device=self.device), 0
         for step in range(training.steps):
             indices, ends = next(batches)
             images, targets = job.samples.batch(indices)
             if stored is None:
-                images = views.apply(images)
+                images = drawn.apply(images)
             else:
                 images, targets = stored.apply(images, indices, epoch)
             loss = self.loss(network, images, targets, job.loss)
@@ -358,12 +358,12 @@ class _Run:
         losses_of = torch.func.vmap(partial(self._loss, base, members[0].loss))
         values, state = list(parameters.values()), training.optimiser.init(parameters)
         streams = [_batches(job, training.batch_size) for job in members]
-        views, feed = Views(members), Feed(members)
+        drawn, feed = DrawnAugmentation(members), Feed(members)
         losses, epoch = torch.zeros(len(members), device=self.device), 0
         for step in range(training.steps):
             picks = [next(stream) for stream in streams]
             images, targets = feed.batch([indices for indices, _ in picks])
-            images = views.apply(images.flatten(0, 1)).view(images.shape)
+            images = drawn.apply(images.flatten(0, 1)).view(images.shape)
             losses = losses_of(parameters, images, targets)
             gradients = dict(zip(parameters, torch.autograd.grad(losses.sum(), values), strict=True))
             training.optimiser.update_(parameters, gradients, state, self._rates(members, step))

@@ -17,7 +17,7 @@ import pytest
 from pydistill import ExpertTraining, Protocol, distill, evaluate, load_data, methods, train_experts
 from pydistill.cli import _parser, main
 from pydistill.cli.common import short_lines
-from pydistill.cli.signature import add_options, descriptions, parameters, given_options
+from pydistill.cli.signature import add_options, descriptions, given_options, parameters
 from pydistill.evaluation.protocol import PROTOCOLS
 from tests.conftest import blobs
 

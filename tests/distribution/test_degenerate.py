@@ -16,7 +16,7 @@ def test_variances_beside_a_large_mean(dtype):
     sets = [1000 + 0.1 * (1 + seed) * draw(8, 3, 5, 5, seed=seed) for seed in range(2)]
     rounded = [maps.to(dtype) for maps in sets]
     variances = [maps.double().var((0, 2, 3), correction=0) for maps in rounded]
-    views = [ChannelVariance().view(maps).mean(0, keepdim=True) for maps in rounded]
+    views = [ChannelVariance().represent(maps).mean(0, keepdim=True) for maps in rounded]
     expected = (variances[0] - variances[1]).square().sum()
     assert float(ChannelVariance().loss(*views, {}, 0)) == pytest.approx(float(expected), rel=1e-3)
 

@@ -143,16 +143,16 @@ def test_the_sampler_raises_the_distance():
 
 def test_attention_is_normalised_and_knows_no_scale():
     maps = draw(4, 3, 5, 5)
-    found = SpatialAttention(2.0).view(maps)
+    found = SpatialAttention(2.0).represent(maps)
     plain = maps.square().sum(1).flatten(1)
     torch.testing.assert_close(found, plain / plain.norm(dim=1, keepdim=True))
-    torch.testing.assert_close(SpatialAttention().view(maps * 1e12), SpatialAttention().view(maps))
-    assert SpatialAttention().view(torch.zeros(1, 2, 3, 3)).isfinite().all()
+    torch.testing.assert_close(SpatialAttention().represent(maps * 1e12), SpatialAttention().represent(maps))
+    assert SpatialAttention().represent(torch.zeros(1, 2, 3, 3)).isfinite().all()
 
 
 def test_channel_variances_are_those_of_batch_normalisation():
     maps, other = draw(6, 3, 4, 4), draw(5, 3, 4, 4, seed=1)
-    views = [ChannelVariance().view(each).mean(0, keepdim=True) for each in (maps, other)]
+    views = [ChannelVariance().represent(each).mean(0, keepdim=True) for each in (maps, other)]
     variances = [each.transpose(0, 1).flatten(1).var(1, correction=0) for each in (maps, other)]
     expected = (variances[0] - variances[1]).square().sum()
     torch.testing.assert_close(ChannelVariance().loss(*views, {}, 0), expected)
@@ -310,7 +310,7 @@ def test_sets_are_filled_up_from_the_images_of_their_own_group():
         (lambda: Adversary(penalty="none at all"), "penalty must be one of"),
         (lambda: Adversary(objective="wasserstein"), "objective must be one of"),
         (lambda: Discrimination(0.0), "temperature must be above 0"),
-        (lambda: SpatialAttention().view(torch.ones(3, 4)), r"attention needs maps \(M, C, h, w\)"),
+        (lambda: SpatialAttention().represent(torch.ones(3, 4)), r"attention needs maps \(M, C, h, w\)"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):

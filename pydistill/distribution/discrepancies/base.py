@@ -23,14 +23,14 @@ class Discrepancy(ABC):
     """A distance between the features of real and of synthetic images.
 
     Class attributes:
-        additive: Whether group means of :meth:`view` are all it looks at: means come in, else sets.
+        additive: Whether group means of :meth:`represent` are all it looks at: means come in, else sets.
         renewed: Whether what it learns starts anew with every network.
     """
 
     additive: ClassVar[bool] = False
     renewed: ClassVar[bool] = False
 
-    def view(self, features: Tensor) -> Tensor:
+    def represent(self, features: Tensor) -> Tensor:
         """What is compared of each image: (M, C, h, w) or (M, D) to (M, D'); flattened by default."""
         return features.flatten(1)
 

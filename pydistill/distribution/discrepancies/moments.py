@@ -37,7 +37,7 @@ class ChannelVariance(Discrepancy):
 
     additive: ClassVar[bool] = True
 
-    def view(self, features: Tensor) -> Tensor:
+    def represent(self, features: Tensor) -> Tensor:
         wide = features if features.dtype == torch.float64 else features.float()
         channels = wide.flatten(2) if wide.ndim == 4 else wide[:, :, None]
         mean, within = channels.mean(2, dtype=torch.float64), channels.var(2, correction=0).double()
@@ -62,7 +62,7 @@ class SpatialAttention(Discrepancy):
 
     additive: ClassVar[bool] = True
 
-    def view(self, features: Tensor) -> Tensor:
+    def represent(self, features: Tensor) -> Tensor:
         if features.ndim != 4:
             raise ValueError(f"attention needs maps (M, C, h, w), found {tuple(features.shape)}")
         # the largest feature is taken out first: a fourth power leaves bfloat16's and float32's range early
