@@ -34,8 +34,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         helps={
             "class_names": "names of the classes, where the source has none or only some occur: separated "
             "by commas, or the option once for each",
-            "mirror": "whether a mirrored image keeps its class; where neither is said, names of classes, "
-            "source and folders decide, and the notes of the result say why",
+            "horizontal_flip": "whether a mirrored image keeps its class; where neither is given, names of "
+            "classes, source and folders decide, and the notes of the result say why",
             "seed": "decides which images are held out for validation",
         },
     )
@@ -44,6 +44,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 RECIPE = "data.json"
 """Beside a distilled set: how the command line read its real data, for ``evaluate`` to do the same."""
 RECORD = Kind("pydistill.data", 1, "a record of how data was read", "name the data with --data")
+_EARLIER = {"mirror": "horizontal_flip"}
+"""Options that had other names in records written before."""
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -95,4 +97,4 @@ def recorded(folder: Path) -> dict[str, Any]:
     path = folder / RECIPE
     if not path.exists():
         return {}
-    return read_json(path, RECORD)
+    return {_EARLIER.get(name, name): value for name, value in read_json(path, RECORD).items()}

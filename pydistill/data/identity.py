@@ -8,7 +8,7 @@ from torch import Tensor
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.real import RealData
 
-READ = ("preprocess", "preprocess_values", "mirror", "shape")
+READ = ("preprocess", "preprocess_values", "horizontal_flip", "shape")
 """The parts of :func:`data_identity`. Versions before 0.1 did not record all of them."""
 
 _MOST = 65536
@@ -25,7 +25,7 @@ def data_identity(data: RealData) -> dict[str, Any]:
     return {
         "preprocess": data.preprocess.name,
         "preprocess_values": preprocess_values(data.preprocess),
-        "mirror": data.mirror,
+        "horizontal_flip": data.horizontal_flip,
         "shape": list(data.shape),
     }
 

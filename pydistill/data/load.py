@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.utils.data import Dataset
 
-from pydistill.data.mirror import keeps_class_mirrored
+from pydistill.data.flips import keeps_class_flipped
 from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.real import RealData, Split, fingerprint
 from pydistill.data.sources import SOURCES, Options, Raw, Source
@@ -36,7 +36,7 @@ def load_data(
     test: float = 0.2,
     seed: int = 0,
     preprocess: str = "standardise",
-    mirror: bool | None = None,
+    horizontal_flip: bool | None = None,
     name: str | None = None,
     size: int | tuple[int, int] | None = None,
     class_names: Sequence[str] | None = None,
@@ -69,9 +69,9 @@ def load_data(
             ``seed``, and ``notes`` of the result say so.
         seed: Decides which images are held out for validation.
         preprocess: ``"standardise"`` or ``"zca"``, fitted on what is left for training.
-        mirror: Whether a mirrored image keeps its class. None: not where class names, the source's name or
-            folders, or images like MNIST's without class names speak of digits or letters; ``notes`` of the
-            result say why.
+        horizontal_flip: Whether a mirrored image keeps its class. None: not where class names, the source's
+            name or folders, or images like MNIST's without class names speak of digits or letters;
+            ``notes`` of the result say why.
         name: What to call it; None: after the source.
         size: Height and width, or one number for both: images are scaled to cover it and centre-cropped.
         class_names: One name a class, where the source has none or only some occur.
@@ -125,7 +125,9 @@ def load_data(
         if not len(found):
             raise DataError(f"{raw.name}: too few images for a {split} split: a class needs two or more")
     fitted = PREPROCESSES[preprocess].fit(raw.train.images)
-    kept_class, why = keeps_class_mirrored(raw) if mirror is None else (mirror, "as asked for")
+    kept_class, why = (
+        keeps_class_flipped(raw) if horizontal_flip is None else (horizontal_flip, "as asked for")
+    )
     mirrored = "mirrored images keep their class" if kept_class else "images are not mirrored"
     return RealData(
         name=raw.name if name is None else name,
@@ -134,11 +136,11 @@ def load_data(
         validation=raw.validation,
         test=raw.test,
         preprocess=fitted,
-        mirror=kept_class,
+        horizontal_flip=kept_class,
         fingerprint=fingerprint(train=raw.train, validation=raw.validation, test=raw.test),
         notes=(
             *overview(raw, origins),
-            f"{mirrored}: {why} (mirror= decides otherwise)",
+            f"{mirrored}: {why} (horizontal_flip= decides otherwise)",
             *raw.notes,
             *drawn,
             *oddities(raw, fitted.tensors()["std"]),

@@ -49,7 +49,8 @@ class RealData:
         validation: Held out of the training images, for choices.
         test: Scored once.
         preprocess: Pixels to network input, fitted on ``train`` alone.
-        mirror: Whether a mirrored image keeps its class (False for digits): augmentation flips only then.
+        horizontal_flip: Whether a mirrored image keeps its class (False for digits): augmentation flips
+            only then.
         fingerprint: Hexadecimal SHA-256 of every split's pixels and targets; results carry it.
         notes: What was understood and decided in reading it, one sentence each: where each split comes
             from, classes, size, whether images are mirrored and why, what was left out, mapped or scaled.
@@ -61,7 +62,7 @@ class RealData:
     validation: Split
     test: Split
     preprocess: Preprocess
-    mirror: bool
+    horizontal_flip: bool
     fingerprint: str
     notes: tuple[str, ...] = ()
 
@@ -79,9 +80,9 @@ class RealData:
 
     @property
     def augment(self) -> str:
-        """The augmentation to train with, unless told otherwise: all parts, flips only under ``mirror``."""
+        """The augmentation to train with by default: all parts, flips only where they keep classes."""
         parts = ("color", "crop", "cutout", "flip", "scale", "rotate")
-        return "_".join(part for part in parts if self.mirror or part != "flip")
+        return "_".join(part for part in parts if self.horizontal_flip or part != "flip")
 
     def summary(self) -> str:
         """What was understood of the source, in a few lines: :attr:`notes` under the name."""

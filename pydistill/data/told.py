@@ -51,7 +51,7 @@ def real_line(data: "RealData") -> str:
     names = data.task.class_names
     return (
         f"RealData({_cut(data.name)}: {counts} images {size(data.shape)}, {len(names)} classes "
-        f"({some(names)}), {data.preprocess.name}, {'mirrored' if data.mirror else 'not mirrored'})"
+        f"({some(names)}), {data.preprocess.name}, {'' if data.horizontal_flip else 'not '}mirrored)"
     )
 
 
@@ -68,7 +68,7 @@ def real_html(data: "RealData") -> str:
         ("size", size(data.shape)),
         ("classes", f"{len(names)}: {some(names, _CLASSES)}"),
         ("preprocessing", data.preprocess.name),
-        ("mirrored in training", "yes" if data.mirror else "no"),
+        ("mirrored in training", "yes" if data.horizontal_flip else "no"),
         ("fingerprint", data.fingerprint[:16]),
         *(("note", note) for note in data.notes),
     ]

@@ -268,8 +268,8 @@ def _earlier(folder: Path, device: torch.device) -> _Earlier | None:
     }
     if made.clamp:
         there["clamp"] = True
-    if "mirror" in recorded:
-        there["mirror"] = recorded["mirror"]
+    if "horizontal_flip" in recorded:
+        there["horizontal_flip"] = recorded["horizontal_flip"]
     return _Earlier(Checkpoint(there, made.steps, made.seconds, {}), folder, found)
 
 

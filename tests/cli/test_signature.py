@@ -161,12 +161,22 @@ def test_descriptions_are_plain_text():
 
 def test_how_data_is_read_reaches_the_data_and_the_record(source, tmp_path, capsys):
     arguments = ["distill", source, "--method", "random", "--ipc", "1", "--out", str(tmp_path), "--json"]
-    how = ["--no-mirror", "--class-names", "x,y,z", "--size", "4x4", "--name", "mine", "--split-seed", "3"]
+    how = [
+        "--no-horizontal-flip",
+        "--class-names",
+        "x,y,z",
+        "--size",
+        "4x4",
+        "--name",
+        "mine",
+        "--split-seed",
+        "3",
+    ]
     assert main([*arguments, *how]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["provenance"]["data"] == "mine"
     recorded = json.loads((tmp_path / "data.json").read_text())
-    assert recorded["mirror"] is False
+    assert recorded["horizontal_flip"] is False
     assert recorded["class_names"] == ["x", "y", "z"]
     assert (recorded["size"], recorded["seed"]) == ([4, 4], 3)
     short = [

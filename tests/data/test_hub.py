@@ -326,7 +326,7 @@ def test_names_and_options_reach_the_hub(
     monkeypatch.setattr(datasets, "load_dataset", answer)
     data = load_data("mnist")
     assert data.name == "mnist"
-    assert not data.mirror
+    assert not data.horizontal_flip
     assert load_data("somebody/birds", subset="small", cache=tmp_path).name == "somebody/birds"
     assert asked == [(("ylecun/mnist", None), None), (("somebody/birds", "small"), str(tmp_path))]
 

@@ -48,20 +48,20 @@ def test_a_folder_of_the_official_layout(tmp_path: Path, zipped: bool, joint: st
 
 def test_only_digits_forbid_mirroring(tmp_path: Path) -> None:
     write(tmp_path / "MNIST")
-    assert not load_data(tmp_path / "MNIST").mirror
+    assert not load_data(tmp_path / "MNIST").horizontal_flip
     write(tmp_path / "other")
-    assert load_data(tmp_path / "other").mirror
+    assert load_data(tmp_path / "other").horizontal_flip
 
 
 def test_the_folders_above_tell_of_digits(tmp_path: Path) -> None:
     (tmp_path / "MNIST").mkdir()
     write(tmp_path / "MNIST" / "raw")
     data = load_data(tmp_path / "MNIST" / "raw")
-    assert not data.mirror
+    assert not data.horizontal_flip
     assert any("images are not mirrored: 'MNIST' speaks of digits" in note for note in data.notes)
-    assert load_data(tmp_path / "MNIST" / "raw", mirror=True).mirror
+    assert load_data(tmp_path / "MNIST" / "raw", horizontal_flip=True).horizontal_flip
     (tmp_path / "link").symlink_to(tmp_path / "MNIST" / "raw")
-    assert not load_data(tmp_path / "link").mirror
+    assert not load_data(tmp_path / "link").horizontal_flip
 
 
 def test_fashion_mnist_by_the_folder_above(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_fashion_mnist_by_the_folder_above(tmp_path: Path) -> None:
         made[f"{split}-labels"].write_bytes(idx(np.arange(20) % 10))
     data = load_data(folder)
     assert data.task.class_names[:2] == ("T-shirt/top", "Trouser")
-    assert data.mirror
+    assert data.horizontal_flip
 
 
 @pytest.mark.parametrize("test", ["test", "testing", "T10K", "eval"])
@@ -105,7 +105,7 @@ def test_emnists_file_names_and_characters(tmp_path: Path) -> None:
     data = load_data(folder)
     assert data.task.class_names == ("A", "B")
     assert data.test.targets.tolist() == [0, 1] * 10
-    assert not data.mirror
+    assert not data.horizontal_flip
     more = tmp_path / "more"
     for path in write(more, splits=("emnist-digits-train", "emnist-digits-test")).values():
         path.rename(folder / path.name)
@@ -123,7 +123,7 @@ def test_fashion_mnist_has_its_names(tmp_path: Path) -> None:
         load_data(tmp_path / "fashion-mnist")
     data = load_data(tmp_path / "fashion-mnist", class_names=("top", "trouser"))
     assert data.task.class_names == ("top", "trouser")
-    assert data.mirror
+    assert data.horizontal_flip
 
 
 def test_without_test_files_one_is_held_out(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_folders_around_sets_of_other_kinds(tmp_path: Path) -> None:
     np.savez(tmp_path / "MNIST" / "raw" / "set.npz", **arrays)
     data = load_data(tmp_path / "MNIST")
     assert data.name == "MNIST"
-    assert not data.mirror
+    assert not data.horizontal_flip
     assert any("read from 'raw/set.npz' in it" in note for note in data.notes)
     np.savez(tmp_path / "MNIST" / "raw" / "other.npz", **arrays)
     with pytest.raises(DataError, match=r"raw holds several data sets, \['other\.npz', 'set\.npz'\]: give"):

@@ -22,15 +22,15 @@ def test_digits(digits: RealData) -> None:
     assert sum(map(len, (digits.train, digits.validation, digits.test))) == 1797
     assert digits.train.images.dtype == torch.float32
     assert (float(digits.train.images.min()), float(digits.train.images.max())) == (0, 1)
-    assert not digits.mirror
+    assert not digits.horizontal_flip
     assert digits.augment == "color_crop_cutout_scale_rotate"
     assert digits.notes == (
         "images: train 1,295 (UCI's 8 x 8 digits), validation 143 (held out of the training "
         "images by seed 0), test 359 (held out of the training images, whatever the seed)",
         "10 classes ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'], 125 to 131 training images each",
         "images are 8 x 8, grey, floats in [0, 1]",
-        "images are not mirrored: the class names ['0', '1', '2', ...] are digits or letters (mirror= "
-        "decides otherwise)",
+        "images are not mirrored: the class names ['0', '1', '2', ...] are digits or letters "
+        "(horizontal_flip= decides otherwise)",
         "the source has no test split: 359 of its 1797 images, drawn by class, are held out as test images",
     )
     assert digits.summary().splitlines()[0] == "digits: 1,797 images in 10 classes"
@@ -94,8 +94,8 @@ def test_whitening_by_name() -> None:
 
 
 def test_names_mirroring_and_size_can_be_set() -> None:
-    data = load_data(blobs(), name="blobs", mirror=False, class_names=("a", "b", "c"), size=(4, 6))
-    assert (data.name, data.mirror, data.task.class_names, data.shape) == (
+    data = load_data(blobs(), name="blobs", horizontal_flip=False, class_names=("a", "b", "c"), size=(4, 6))
+    assert (data.name, data.horizontal_flip, data.task.class_names, data.shape) == (
         "blobs",
         False,
         ("a", "b", "c"),

@@ -30,7 +30,7 @@ def test_street_view_house_numbers(tmp_path: Path) -> None:
     assert np.array_equal(
         data.test.images[3].numpy(), pixels(32, 32, 3, 20, seed=1)[..., 3].transpose(2, 0, 1)
     )
-    assert not data.mirror
+    assert not data.horizontal_flip
     notes = " ".join(data.notes)
     assert "label 10 is the digit 0" in notes
     assert "not read: ['extra_32x32']" in notes
@@ -88,7 +88,7 @@ def test_cifar_in_its_binary_version(tmp_path: Path) -> None:
     assert data.task.class_names == ("airplane", "automobile")
     assert (len(data.train) + len(data.validation), len(data.test)) == (40, 20)
     assert np.array_equal(data.test.images.numpy(), images.reshape(20, 3, 32, 32))
-    assert data.mirror
+    assert data.horizontal_flip
     for name in ("train", "test"):
         (hundred / f"{name}.bin").write_bytes(np.concatenate([labels * 0, labels, images], 1).tobytes())
     (hundred / "fine_label_names.txt").write_text("apple\nbear\n")

@@ -52,7 +52,7 @@ def test_the_hubs_cache(tmp_path: Path, made: Callable[..., datasets.Dataset]) -
     for source in (top, commit, commit / "mnist"):
         data = load_data(source)
         assert (data.name, len(data.train), len(data.test)) == ("ylecun/mnist", 18, 6)
-        assert not data.mirror
+        assert not data.horizontal_flip
     assert load_data(commit / "mnist" / "train-00000-of-00001.parquet").name == "ylecun/mnist"
 
 

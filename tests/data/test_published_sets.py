@@ -27,4 +27,4 @@ def test_fashion_mnist_from_idx(real_data_folder: Path) -> None:
     assert data.shape == (1, 28, 28)
     assert data.task.class_names[9] == "Ankle boot"
     torch.testing.assert_close(data.preprocess.tensors()["std"], torch.tensor([0.353]), atol=2e-3, rtol=0)
-    assert data.mirror
+    assert data.horizontal_flip

@@ -36,7 +36,7 @@ def test_the_fingerprint_does_not_depend_on_memory_layout() -> None:
 
 def test_flips_are_augmentation_only_where_they_keep_the_class(tiny: RealData) -> None:
     assert tiny.augment == "color_crop_cutout_flip_scale_rotate"
-    assert replace(tiny, mirror=False).augment == "color_crop_cutout_scale_rotate"
+    assert replace(tiny, horizontal_flip=False).augment == "color_crop_cutout_scale_rotate"
 
 
 def test_inputs_are_preprocessed_channels_last_images(tiny: RealData) -> None:

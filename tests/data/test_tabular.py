@@ -61,7 +61,7 @@ def test_tables_of_pixels_with_other_headings_and_without(tmp_path: Path, header
     (tmp_path / "mnist.CSV").write_text("\ufeff" + rows(images, labels, header), encoding="utf-8")
     data = load_data(tmp_path / "mnist.CSV")
     assert data.fingerprint == load_data((images, labels)).fingerprint
-    assert not data.mirror
+    assert not data.horizontal_flip
 
 
 def test_the_label_may_stand_last_and_rows_may_hold_colours(tmp_path: Path) -> None:
@@ -218,4 +218,4 @@ def test_columns_that_count_the_rows_are_no_pixels_and_names_of_tables_tell_of_d
         (tmp_path / "sign_mnist_train.csv").write_text("\n".join([first + names, *lines]))
         data = load_data(tmp_path)
         assert data.fingerprint == load_data((images, labels)).fingerprint
-        assert not data.mirror
+        assert not data.horizontal_flip

@@ -182,8 +182,8 @@ def test_the_kind_of_data_set_tells_of_digits(picture: Picture) -> None:
         pass
 
     items = [(picture(at, "L"), at % 2) for at in range(20)]
-    assert not load_data(Subset(MNIST(items), range(20))).mirror
-    assert load_data(Subset(Items(items), range(20))).mirror
+    assert not load_data(Subset(MNIST(items), range(20))).horizontal_flip
+    assert load_data(Subset(Items(items), range(20))).horizontal_flip
 
 
 def test_three_splits_and_splits_by_name() -> None:

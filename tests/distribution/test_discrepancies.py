@@ -146,7 +146,9 @@ def test_attention_is_normalised_and_knows_no_scale():
     found = SpatialAttention(2.0).represent(maps)
     plain = maps.square().sum(1).flatten(1)
     torch.testing.assert_close(found, plain / plain.norm(dim=1, keepdim=True))
-    torch.testing.assert_close(SpatialAttention().represent(maps * 1e12), SpatialAttention().represent(maps))
+    torch.testing.assert_close(
+        SpatialAttention().represent(maps * 1e12), SpatialAttention().represent(maps)
+    )
     assert SpatialAttention().represent(torch.zeros(1, 2, 3, 3)).isfinite().all()
 
 

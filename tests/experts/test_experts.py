@@ -305,7 +305,7 @@ def test_an_error_in_a_process_reaches_who_asked(tiny, tmp_path):
     ("changes", "named"),
     [
         ({"preprocess": "zca"}, "preprocess is 'standardise' there, 'zca' here"),
-        ({"mirror": False}, "mirror is True there, False here"),
+        ({"horizontal_flip": False}, "horizontal_flip is True there, False here"),
         ({"size": 4}, r"shape is \[1, 8, 8\] there, \[1, 4, 4\] here"),
     ],
 )
@@ -316,7 +316,7 @@ def test_a_folder_of_experts_is_of_data_read_in_one_way(changes, named, tmp_path
     with pytest.raises(CheckpointError, match=named):
         train_experts(other, tmp_path, 2, training)
     made.require(load_data(blobs()), "mlp:width=4", 1)
-    with pytest.raises(DataError, match=r"fingerprint|mirror is True there, False here"):
+    with pytest.raises(DataError, match=r"fingerprint|horizontal_flip is True there, False here"):
         made.require(other, "mlp:width=4", 1)
 
 

@@ -91,15 +91,15 @@ def test_a_finished_run_is_given_back_at_once(tiny, tmp_path):
     assert again.provenance == made.provenance
     with pytest.raises(CheckpointError, match="seed is 0 there, 1 here"):
         distill(tiny, "dm", resume=True, seed=1, preset="quick", **run)
-    with pytest.raises(CheckpointError, match="mirror is True there, False here"):
-        distill(dataclasses.replace(tiny, mirror=False), "dm", resume=True, preset="quick", **run)
+    with pytest.raises(CheckpointError, match="horizontal_flip is True there, False here"):
+        distill(dataclasses.replace(tiny, horizontal_flip=False), "dm", resume=True, preset="quick", **run)
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"preprocess": "zca"}, "preprocess is 'standardise' there, 'zca' here"),
-        ({"mirror": False}, "mirror is True there, False here"),
+        ({"horizontal_flip": False}, "horizontal_flip is True there, False here"),
         ({"size": 4}, r"shape is \[1, 8, 8\] there, \[1, 4, 4\] here"),
     ],
 )

@@ -47,7 +47,7 @@ _COUNTS = frozenset({10, 26, 27, 36, 47, 49, 62})
 """Classes of the sets made like MNIST: digits, letters, both."""
 
 
-def keeps_class_mirrored(raw: Raw) -> tuple[bool, str]:
+def keeps_class_flipped(raw: Raw) -> tuple[bool, str]:
     """Whether it does, and why: by class names, by the source's own name, by its folders, by its images."""
     titles = raw.task.class_names
     if {title.lower() for title in titles} >= _FASHION:

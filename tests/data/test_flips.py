@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from pydistill.data.mirror import keeps_class_mirrored
+from pydistill.data.flips import keeps_class_flipped
 from pydistill.data.real import Split
 from pydistill.data.sources import Raw
 from pydistill.tasks import Classification
@@ -42,10 +42,10 @@ def raw(
     ],
 )
 def test_the_sets_own_name(name: str, kept: bool) -> None:
-    found, why = keeps_class_mirrored(raw(name))
+    found, why = keeps_class_flipped(raw(name))
     assert found == kept
     assert name in why or "nothing speaks" in why
-    assert keeps_class_mirrored(raw("some", hints=(name,)))[0] == kept
+    assert keeps_class_flipped(raw("some", hints=(name,)))[0] == kept
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_the_sets_own_name(name: str, kept: bool) -> None:
     ],
 )
 def test_the_nearest_folder_that_is_named_after_a_set(folders: tuple[str, ...], kept: bool) -> None:
-    assert keeps_class_mirrored(raw(folders=folders))[0] == kept
-    assert keeps_class_mirrored(raw(classes=WORDS, named=True, folders=folders))[0]
+    assert keeps_class_flipped(raw(folders=folders))[0] == kept
+    assert keeps_class_flipped(raw(classes=WORDS, named=True, folders=folders))[0]
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_the_nearest_folder_that_is_named_after_a_set(folders: tuple[str, ...], 
     ],
 )
 def test_class_names(classes: tuple[str, ...], kept: bool) -> None:
-    assert keeps_class_mirrored(raw(classes=classes, named=True))[0] == kept
+    assert keeps_class_flipped(raw(classes=classes, named=True))[0] == kept
 
 
 def test_images_like_mnists_without_names() -> None:
     ten = tuple(map(str, range(10)))
-    assert not keeps_class_mirrored(raw(classes=ten, shape=(1, 28, 28)))[0]
-    assert keeps_class_mirrored(raw(classes=ten, shape=(3, 32, 32)))[0]
-    assert keeps_class_mirrored(raw(classes=ten, shape=(1, 28, 28), folders=("fashion",)))[0]
-    assert keeps_class_mirrored(raw(shape=(1, 28, 28)))[0]
-    assert not keeps_class_mirrored(raw(shape=(1, 28, 28), origins={"train": "train-images-idx3-ubyte"}))[0]
+    assert not keeps_class_flipped(raw(classes=ten, shape=(1, 28, 28)))[0]
+    assert keeps_class_flipped(raw(classes=ten, shape=(3, 32, 32)))[0]
+    assert keeps_class_flipped(raw(classes=ten, shape=(1, 28, 28), folders=("fashion",)))[0]
+    assert keeps_class_flipped(raw(shape=(1, 28, 28)))[0]
+    assert not keeps_class_flipped(raw(shape=(1, 28, 28), origins={"train": "train-images-idx3-ubyte"}))[0]
     named = tuple(f"plant {k}" for k in range(10))
-    assert keeps_class_mirrored(raw(classes=named, named=True, shape=(1, 28, 28)))[0]
+    assert keeps_class_flipped(raw(classes=named, named=True, shape=(1, 28, 28)))[0]
