@@ -36,17 +36,16 @@ def main() -> None:
 
 def answer(job: dict[str, Any], data: Any) -> dict[str, str]:
     """Digests of the set, of networks' scores on it, of kernels', and of the set of a resumed run."""
-    from pydistill import distill, evaluate, make_method
-    from pydistill.evaluation import named
+    from pydistill import distill, evaluate, make_method, methods
 
-    method = make_method(job["method"], job["preset"], **job["options"])
+    small = understood(methods()[job["method"]], job.get("small", {}))
+    method = make_method(job["method"], job["preset"], **small | job["options"])
     made = distill(data, method, ipc=job["ipc"], seed=0)
     shown = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, training=None))
-    protocol = named(
-        "quick", architectures=(job["network"],), epochs=EPOCHS, repeats=1, random_draws=1, whole=False,
-        kernels=("trained",), split=job["split"], precision=job["precision"],
-    )  # fmt: skip
-    runs = evaluate(shown, data, protocol).runs
+    runs = evaluate(
+        shown, data, "quick", architectures=(job["network"],), epochs=EPOCHS, repeats=1, random_draws=1,
+        whole=False, kernels=("trained",), split=job["split"], precision=job["precision"],
+    ).runs  # fmt: skip
     scores = {
         kind: [
             (run.source, run.regime, run.value, run.loss)
@@ -62,6 +61,21 @@ def answer(job: dict[str, Any], data: Any) -> dict[str, str]:
     if job.get("resume"):
         found["resumed"] = content(resumed(method, data, job["ipc"]), data)
     return found
+
+
+def understood(kind: type, options: dict[str, Any]) -> dict[str, Any]:
+    """Those options that this side's method has, of the type that it has them in."""
+    usual = {f.name: f.default for f in dataclasses.fields(kind)}
+
+    def fits(name: str, value: Any) -> bool:
+        default = usual.get(name, ...)
+        return (
+            default is None
+            or isinstance(value, type(default))
+            or (type(value), type(default)) == (int, float)
+        )
+
+    return {name: value for name, value in options.items() if name in usual and fits(name, value)}
 
 
 def content(made: Any, data: Any) -> str:

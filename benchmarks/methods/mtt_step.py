@@ -54,8 +54,7 @@ def our_side(ipc: int, steps: int, keep_every: int = 1) -> Callable[[], object]:
         inner_steps=steps,
         inner_rate=RATE,
         expert_epochs=1,
-        own_epochs=1,
-        own_snapshots=1,
+        own_experts="epochs=1,snapshots=1",
         augment="none",
         keep_every=keep_every,
     )

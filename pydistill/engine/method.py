@@ -109,6 +109,12 @@ class Method(ABC):
         """Every option with its value, as JSON can hold it."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
+    @classmethod
+    def deciding(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Those options of ``config`` that decide a result: all but what only bounds memory."""
+        bounding = {f.name for f in dataclasses.fields(cls) if f.metadata.get("memory")}
+        return {name: value for name, value in config.items() if name not in bounding}
+
 
 def option(
     default: Any,
@@ -117,6 +123,7 @@ def option(
     low: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] | None = None,
+    memory: bool = False,
 ) -> Any:
     """A configuration field with its help, its bound and its choices; :func:`check_options` enforces them.
 
@@ -126,9 +133,12 @@ def option(
         low: The smallest value allowed.
         above: A value that must be exceeded.
         choices: The texts allowed.
+        memory: It decides how much memory a run takes and no result beyond rounding: a run may be taken up
+            with another value of it.
     """
     return dataclasses.field(
-        default=default, metadata={"help": help, "low": low, "above": above, "choices": choices}
+        default=default,
+        metadata={"help": help, "low": low, "above": above, "choices": choices, "memory": memory},
     )
 
 

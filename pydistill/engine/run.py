@@ -139,7 +139,7 @@ def distillation(
         raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
     with left_as_found(folder):
         path = None if folder is None else prepare(folder, resume=resume, overwrite=overwrite)
-        earlier = _earlier(folder, problem.device) if folder is not None and resume else None
+        earlier = _earlier(folder, problem.device, method) if folder is not None and resume else None
         method = with_native_precision(
             method, problem.device, earlier and earlier.checkpoint.identity.get("options")
         )
@@ -226,7 +226,7 @@ def _identity(problem: Problem, method: Method) -> dict[str, Any]:
     """What makes two runs the same: sizes of working batches do not."""
     return {
         "method": method.name,
-        "options": method.config(),
+        "options": method.deciding(method.config()),
         "ipc": problem.ipc,
         "seed": problem.seed,
         "data": problem.data.fingerprint,
@@ -243,7 +243,7 @@ class _Earlier(NamedTuple):
     distilled: DistilledData | None = None
 
 
-def _earlier(folder: Path, device: torch.device) -> _Earlier | None:
+def _earlier(folder: Path, device: torch.device, method: Method) -> _Earlier | None:
     """The run in ``folder``, None where there is none.
 
     Raises:
@@ -258,7 +258,7 @@ def _earlier(folder: Path, device: torch.device) -> _Earlier | None:
     made, recorded = found.provenance, read_run(folder).get("identity", {})
     there = {
         "method": made.method,
-        "options": dict(made.config),
+        "options": method.deciding(made.config),
         "ipc": made.ipc,
         "seed": made.seed,
         "data": made.fingerprint,

@@ -31,8 +31,7 @@ class MatchingTrainingTrajectories(TrajectoryMatching):
             "schedule": "cosine",
             # experts that get far in three epochs, matched over an epoch and a half from within the first
             # ones; where they move little, training on the images overshoots and gradients are noise
-            "own_snapshots": 8,
-            "own_rate": 0.05,
+            "own_experts": "snapshots=8,rate=0.05",
             "expert_epochs": 12,
             "last_start": 11,
             "inner_steps": 20,

@@ -83,7 +83,10 @@ class GradientMatching(Method):
         "weights", "parameters: weights, filters (of convolutions alone), or all", choices=MATCHED
     )
     classes_at_once: int | None = option(
-        None, "classes in one vectorised pass; none: 1 on a CPU, elsewhere as memory allows", low=1
+        None,
+        "classes in one vectorised pass; none: 1 on a CPU, elsewhere as memory allows",
+        low=1,
+        memory=True,
     )
     augment: str = option("none", "siamese augmentation; auto: what suits the data; none")
     init: str = option("real", "first images: real ones, or Gaussian noise", choices=INITS)

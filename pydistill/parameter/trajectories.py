@@ -27,6 +27,7 @@ from pydistill.experts.run import keep_experts
 from pydistill.experts.trajectory import Kept
 from pydistill.optim import Tensors
 from pydistill.optim.schedules import SCHEDULES
+from pydistill.parameter.own_experts import OwnExperts
 from pydistill.storage.checkpoint import CACHE
 from pydistill.tasks import Draw
 from pydistill.training.unrolled import InnerLoop
@@ -58,13 +59,12 @@ class TrajectoryMatching(Method):
     experts: str | None = option(
         None, "folder that `pydistill experts` filled; none: a few are trained first, kept in memory"
     )
-    own_experts: int = option(1, "experts trained first where no folder is given", low=1)
-    own_epochs: int = option(
-        3, "epochs of those; more where small data leave few snapshots an epoch or a segment is long", low=1
+    own_experts: str = option(
+        "count=1,epochs=3,snapshots=4,rate=0.01,momentum=0",
+        "experts trained first where no folder is given: count, epochs (more where small data leave few "
+        "snapshots an epoch or a segment is long), snapshots an epoch, learning rate, momentum; what is "
+        "left out is as in the default",
     )
-    own_snapshots: int = option(4, "snapshots an epoch of those, fewer where its steps are few", low=1)
-    own_rate: float = option(0.01, "learning rate of those", above=0)
-    own_momentum: float = option(0.0, "momentum of those", low=0)
     expert_epochs: int = option(
         2, "snapshots from the start of a segment to its end; as experts are usually kept, epochs", low=1
     )
@@ -88,11 +88,12 @@ class TrajectoryMatching(Method):
     )
     learn_labels: bool = option(False, "whether the targets' logits are learned")
     label_rate: float = option(2.0, "step size on the labels' logits", above=0)
-    keep_every: int = option(
-        1,
+    keep_every: int | None = option(
+        None,
         "one state of the training in so many is kept, the rest computed again; 0: the graphs of all steps "
-        "are kept, faster in more memory",
+        "are kept, faster in more memory; none: 1, on a GPU 0 where they fit",
         low=0,
+        memory=True,
     )
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     network: str = option("convnet", "network of the experts, for example convnet:width=64")
@@ -109,6 +110,7 @@ class TrajectoryMatching(Method):
 
     def start(self, problem: Problem) -> State:
         Augmentation.parse(problem.augment(self.augment))
+        OwnExperts.parse(self.own_experts)  # refuses unknown options before anything is trained
         if self.last_start is not None and self.last_start < self.first_start:
             raise ValueError(
                 f"{self.name}: last_start must be at least first_start = {self.first_start}, "
@@ -246,20 +248,22 @@ class TrajectoryMatching(Method):
 
     def _trained(self, problem: Problem) -> list[list[Tensors]]:
         """Trajectories of experts of this run's own."""
-        kept = keep_experts(problem.data, self.own_experts, self._own(problem), problem.device)
+        count = OwnExperts.parse(self.own_experts).count
+        kept = keep_experts(problem.data, count, self._own(problem), problem.device)
         return [list(each.snapshots) for each in kept]
 
     def _own(self, problem: Problem) -> ExpertTraining:
+        own = OwnExperts.parse(self.own_experts)
         steps = -(-len(problem.data.train) // _OWN_BATCH)
-        snapshots = min(self.own_snapshots, max(1, steps // _APART))
-        wanted = max(self.own_epochs * self.own_snapshots, self.first_start + self.expert_epochs)
+        snapshots = min(own.snapshots, max(1, steps // _APART))
+        wanted = max(own.epochs * own.snapshots, self.first_start + self.expert_epochs)
         return ExpertTraining(
             network=self.network,
             epochs=-(-wanted // snapshots),
             snapshots=snapshots,
             batch_size=_OWN_BATCH,
-            learning_rate=self.own_rate,
-            momentum=self.own_momentum,
+            learning_rate=own.rate,
+            momentum=own.momentum,
             augment=self.augment,
             seed=seeds.derive(problem.seed, "experts"),
         )

@@ -60,11 +60,12 @@ class MetaLearning(Method):
     learn_hyper: bool = option(False, "whether momentum and weight decay are learned; under sgd")
     learn_weights: bool = option(False, "whether the initial weights are learned, and stored with the set")
     scalar_rate: float = option(0.01, "Adam's step size on labels and on logarithms of rates", above=0)
-    keep_every: int = option(
-        1,
+    keep_every: int | None = option(
+        None,
         "one state of the training in so many is kept, the rest computed again; 0: the graphs of all steps "
-        "are kept, faster in more memory",
+        "are kept, faster in more memory; none: 1, on a GPU 0 where they fit",
         low=0,
+        memory=True,
     )
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     network: str = option("convnet", "network to train, for example convnet:width=64")

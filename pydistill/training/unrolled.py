@@ -42,6 +42,10 @@ Step: TypeAlias = Callable[[int, State, Tensors], tuple[State, Tensor]]
 the same arguments, differentiable where gradients are enabled when it is called."""
 
 
+_GRAPHS_SHARE = 0.25
+"""Of a GPU's memory: what the graphs of all steps may take to be kept unasked."""
+
+
 @dataclass(frozen=True)
 class Unrolled:
     """What a training came to.
@@ -63,7 +67,7 @@ def unroll(
     steps: int,
     first: int = 0,
     window: int | None = None,
-    keep_every: int = 1,
+    keep_every: int | None = 1,
 ) -> Unrolled:
     """Do ``steps`` steps; the result can be differentiated once, step by step.
 
@@ -78,7 +82,8 @@ def unroll(
         keep_every: One state in so many is kept; those between are computed again in the backward pass. T /
             keep_every + keep_every states are held, for one more pass over the steps where above 1. 0:
             every step's graph is kept, which takes the memory of differentiating the training as a whole
-            and saves the pass that makes the graphs again.
+            and saves the pass that makes the graphs again. None: 0 on a GPU whose memory is at least four
+            times what all graphs take, judged by the first one; else 1.
 
     Returns:
         The last state and the losses.
@@ -87,7 +92,8 @@ def unroll(
         ValueError: A number is out of range, or the window is longer than the unroll.
     """
     _at_least("steps", steps, 1)
-    _at_least("keep_every", keep_every, 0)
+    if keep_every is not None:
+        _at_least("keep_every", keep_every, 0)
     if window is not None:
         _at_least("window", window, 1)
         if window > steps:
@@ -110,7 +116,7 @@ class _Plan:
         first: Index of the first step.
         steps: How many.
         constant: How many of them are not differentiated.
-        keep_every: One state in so many is kept; 0: every step's graph.
+        keep_every: One state in so many is kept; 0: every step's graph; None: not decided yet.
         last: The state after the last step.
         kept: States by the number of steps before them, detached.
         graphs: Graphs of steps by the number of steps before them.
@@ -122,7 +128,7 @@ class _Plan:
     first: int
     steps: int
     constant: int
-    keep_every: int
+    keep_every: int | None
     last: State = field(default_factory=dict)
     kept: dict[int, State] = field(default_factory=dict)
     graphs: dict[int, "_Graph"] = field(default_factory=dict)
@@ -150,14 +156,22 @@ class _Plan:
             wanted: What of it gradients flow to; None: nothing is to be differentiated, nothing is kept.
         """
         state, losses = start, []
+        devices = {leaf.device for leaf in (*_leaves(start), *learned) if leaf.device.type == "cuda"}
+        if self.keep_every is None and not devices:
+            self.keep_every = 1
         for done in range(self.steps):
             at = done - self.constant
-            if wanted is not None and at >= 0 and self.keep_every == 0:
+            if wanted is not None and at >= 0 and not self.keep_every:
+                before = sum(map(torch.cuda.memory_allocated, devices)) if self.keep_every is None else 0
                 graph, loss = self.tracked(done, state, learned, wanted)
                 self.graphs[done] = graph
                 state = _with_leaves(graph.after, [leaf.detach() for leaf in _leaves(graph.after)])
+                if self.keep_every is None:
+                    one = sum(map(torch.cuda.memory_allocated, devices)) - before
+                    held = sum(torch.cuda.get_device_properties(each).total_memory for each in devices)
+                    self.keep_every = int(one * (self.steps - self.constant) > held * _GRAPHS_SHARE)
             else:
-                if wanted is not None and at >= 0 and at % self.keep_every == 0:
+                if wanted is not None and at >= 0 and self.keep_every and at % self.keep_every == 0:
                     self.kept[done] = state
                 state, loss = self.run(done, state, learned)
             losses.append(loss.detach())
@@ -168,11 +182,12 @@ class _Plan:
         self, learned: Sequence[Tensor], wanted: Sequence[bool]
     ) -> "Iterator[tuple[int, _Graph, bool]]":
         """(steps before it, its graph, whether it is needed again), last step first."""
-        for done in sorted(self.graphs, reverse=True):
-            yield done, self.graphs[done], True
-        for mark in sorted(self.kept, reverse=True):
+        for mark in sorted({*self.kept, *self.graphs}, reverse=True):
+            if mark in self.graphs:
+                yield mark, self.graphs[mark], True
+                continue
             states = [self.kept[mark]]
-            for done in range(mark, min(mark + self.keep_every, self.steps) - 1):
+            for done in range(mark, min(mark + (self.keep_every or 1), self.steps) - 1):
                 states.append(self.run(done, states[-1], learned)[0])
             while states:
                 done = mark + len(states) - 1
@@ -340,7 +355,7 @@ class InnerLoop:
         steps: int,
         first: int = 0,
         window: int | None = None,
-        keep_every: int = 1,
+        keep_every: int | None = 1,
     ) -> Unrolled:
         """:func:`unroll` of this loop.
 

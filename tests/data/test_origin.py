@@ -93,7 +93,7 @@ def test_exported_folders_are_of_origin_and_load_again(tmp_path):
     [
         ("kip", {"batch_real": 9}),
         ("dd", {"learn_labels": True, "inner_steps": 2, "batch_real": 9, "network": "mlp:width=4"}),
-        ("tesla", {"inner_steps": 2, "network": "mlp:width=4", "own_epochs": 1}),
+        ("tesla", {"inner_steps": 2, "network": "mlp:width=4", "own_experts": "epochs=1"}),
         ("rfad", {"learn_labels": False, "batch_real": 9, "width": 4, "networks_per_step": 1}),
     ],
 )

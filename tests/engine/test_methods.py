@@ -22,8 +22,7 @@ SMALL = {
     "teacher_steps": 3,
     "networks_per_step": 2,
     "width": 8,
-    "own_epochs": 2,
-    "own_snapshots": 2,
+    "own_experts": "epochs=2,snapshots=2",
     "labels": "class",
     "label_rate": 0.01,
 }
@@ -133,6 +132,27 @@ def test_classes_matched_together_have_equally_many_images_and_match_as_alone(un
         for count in (1, 3)
     )
     torch.testing.assert_close(alone.images, together.images, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "then"),
+    [("mtt", {"keep_every": 1}, {"keep_every": 3}), ("dc", {"classes_at_once": 1}, {"classes_at_once": 3})],
+)
+def test_a_run_is_taken_up_with_another_bound_on_memory(name, first, then, tiny, tmp_path):
+    whole = distill(tiny, replace(small(name), **first), ipc=2, seed=3)
+
+    def stop(event):
+        if isinstance(event, Step) and event.index == 3:
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        distill(tiny, replace(small(name), **first), ipc=2, seed=3, folder=tmp_path, on_event=stop)
+    other = replace(small(name), **then)
+    made = distill(tiny, other, ipc=2, seed=3, folder=tmp_path, resume=True)
+    torch.testing.assert_close(made.images, whole.images, rtol=1e-3, atol=1e-3)
+    assert distill(tiny, replace(small(name), **first), ipc=2, seed=3, folder=tmp_path, resume=True) == made
+    with pytest.raises(CheckpointError, match="learning_rate"):
+        distill(tiny, replace(other, learning_rate=0.5), ipc=2, seed=3, folder=tmp_path, resume=True)
 
 
 @pytest.mark.cuda

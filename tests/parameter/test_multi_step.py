@@ -194,7 +194,7 @@ def test_soft_labels_start_from_what_the_experts_say(tiny, folder) -> None:
 
 def test_experts_that_know_too_little_do_not_teach(tiny) -> None:
     problem = make_problem(tiny, ipc=2)
-    given = {**SMALL, "own_epochs": 1, "own_snapshots": 1, "own_rate": 1e-6, "learn_labels": False}
+    given = {**SMALL, "own_experts": "epochs=1,snapshots=1,rate=1e-6", "learn_labels": False}
     with pytest.warns(UserWarning, match=r"tesla: the experts give .* of 3\d% on average, less"):
         state = make_method("tesla", **given).start(problem)
     assert state["targets"].argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
@@ -214,7 +214,7 @@ def test_first_images_are_those_an_expert_gets_right(tiny, folder) -> None:
 
 
 def test_without_a_folder_experts_are_trained_first_and_kept_over_a_break(tiny) -> None:
-    given = {**SMALL, "own_epochs": 2, "own_snapshots": 3, "own_experts": 2}  # one step an epoch
+    given = {**SMALL, "own_experts": "epochs=2,snapshots=3,count=2"}  # one step an epoch
     method, problem = make_method("mtt", **given), make_problem(tiny, ipc=1)
     state = method.start(problem)
     assert [len(each) for each in state["experts"]] == [7, 7]  # the first weights, and six epochs, not two
