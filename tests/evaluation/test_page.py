@@ -8,10 +8,11 @@ import pytest
 
 import pydistill
 from pydistill.evaluation import evaluate
+from pydistill.evaluation.charts import axis_of
 from pydistill.evaluation.facts import Detail, Run
 from pydistill.evaluation.origins import commands, program, quoted
 from pydistill.evaluation.page import page
-from pydistill.html.charts import axis_of, curve, percentages
+from pydistill.html.charts import curve, percentages
 from pydistill.storage.history import History
 from pydistill.tasks import Breakdown
 from tests.evaluation.test_report import FULL, make, read
