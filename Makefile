@@ -1,6 +1,7 @@
 # make demo   a first distilled data set, from nothing, in minutes
 # make test   the whole test suite
-# make check  lint, types, format, and a compile of every CUDA source
+# make check  lint, types, format, the documentation, and a compile of every CUDA source
+# make docs   the documentation as a site, in build/docs
 # make bench  every operator against plain torch, on this machine
 # make wheel  dist/*.whl for other Linux machines (docs/install.md)
 
@@ -14,7 +15,7 @@ CXX_SOURCES = $(shell find csrc tests -name '*.cpp' -o -name '*.cu' -o -name '*.
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format bench wheel clean
+.PHONY: help demo test lint check docs format bench wheel clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -43,8 +44,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
 
-check: lint
+check: lint docs
 	$(BIN)/python csrc/compile_cuda.py
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,7 @@
 
 Between two operations OpenMP's threads wait for each other. Where a step's work is too little to share out,
 one thread is about as fast on a machine that does nothing else and tens of times faster on one that does
-(docs/performance.md). The choice rests on the work alone, never on a clock or on how busy the machine is,
+(docs/threads.md). The choice rests on the work alone, never on a clock or on how busy the machine is,
 so that equal runs give equal results.
 """
 

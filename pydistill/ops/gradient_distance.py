@@ -29,9 +29,9 @@ def gradient_distance(
 ) -> Tensor:
     """Distances of the segments of x and y.
 
-    ``cosine``: 1 - <x, y> / (|x| |y| + eps); ``l2``: the sum of squared differences; ``l1``: of absolute
-    ones. Where a segment is zero throughout, its norm counts as constant; where two entries are equal, the
-    derivative of their absolute difference is 0.
+    ``cosine``: ``1 - <x, y> / (|x| |y| + eps)``; ``l2``: the sum of squared differences; ``l1``: of
+    absolute ones. Where a segment is zero throughout, its norm counts as constant; where two entries are
+    equal, the derivative of their absolute difference is 0.
 
     Twice differentiable in ``x`` and ``y``; works under ``torch.func.grad`` and ``vmap``; under
     ``torch.compile`` once differentiable.

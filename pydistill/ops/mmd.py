@@ -23,7 +23,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float] | Tensor, unbiased: bool = False) -> Tensor:
-    """MMD^2 of each pair of sets, with kernel k(a, b) = sum over sigma of exp(-|a - b|^2 / (2 sigma^2)).
+    """MMD^2 of each pair of sets, with kernel ``k(a, b) = sum over sigma of exp(-|a-b|^2 / (2 sigma^2))``.
 
     Biased: mean of k over all pairs in x, plus that in y, less twice that between x and y; never below 0
     but for rounding. Unbiased: without the pairs of a row and itself, over n (n - 1); of either sign. The

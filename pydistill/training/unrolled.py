@@ -3,10 +3,10 @@
 A training of T steps is a long computation: to differentiate through it as a whole, every activation of
 every step is kept. Here only the state between steps is (parameters and what the optimiser remembers), and
 the backward pass goes step by step: one step's graph is made again, the adjoint of the state after it is
-    turned
-into that of the state before it, and what the step contributed to the gradients of images, targets and
-rates is added up. The result is the same gradient, at the cost of one more pass over the steps. Where there
-is memory for it, the graphs of all steps can be kept instead, and no pass is added (``keep_every=0``).
+turned into that of the state before it, and what the step contributed to the gradients of images, targets
+and rates is added up. The result is the same gradient, at the cost of one more pass over the steps. Where
+there is memory for it, the graphs of all steps can be kept instead, and no pass is added
+(``keep_every=0``).
 
 With s_0 the first state, s_(t+1) = f_t(s_t, u) a step under what is learned, u, and L(s_T) what is wanted:
 
