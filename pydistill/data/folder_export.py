@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pydistill import checks
 from pydistill.data.pictures import to_picture
 from pydistill.data.provenance import JSON
 from pydistill.data.sources.opening import large_pictures, opened
@@ -166,8 +167,7 @@ def loss_of(pixels: Tensor, scale: Scale) -> Loss:
 
 
 def _check_scale(scale: str) -> None:
-    if scale not in get_args(Scale):
-        raise ValueError(f"scale must be one of {', '.join(get_args(Scale))}; got {scale!r}")
+    checks.choice("scale", scale, get_args(Scale))
 
 
 def _of_pixels(made: "DistilledData", pixels: Tensor, loss: Loss) -> "DistilledData":

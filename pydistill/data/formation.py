@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pydistill import checks
 from pydistill.data.real import RealData
 from pydistill.tasks import Draw
 
@@ -31,10 +32,7 @@ def check_factor(factor: int, shape: Sequence[int]) -> None:
         TypeError: ``factor`` is not an integer.
         ValueError: It is below 1, or does not divide both sides; the factors that do are listed.
     """
-    if not isinstance(factor, int) or isinstance(factor, bool):
-        raise TypeError(f"factor must be an integer, got {factor!r}")
-    if factor < 1:
-        raise ValueError(f"factor must be at least 1, got {factor}")
+    checks.integer("factor", factor, 1)
     height, width = shape[-2:]
     if height % factor or width % factor:
         fitting = [str(f) for f in range(1, min(height, width) + 1) if not (height % f or width % f)]

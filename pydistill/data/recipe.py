@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pydistill import nets
+from pydistill import checks, nets
 from pydistill.data.equality import ByContent
 from pydistill.optim import Adam, Optimiser, Sgd
 
@@ -167,8 +167,7 @@ class Recipe(ByContent):
     views: StoredViews | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
+        checks.choice("loss", self.loss, LOSSES)
         if not (math.isfinite(self.ridge) and self.ridge >= 0):
             raise ValueError(f"expected a ridge of at least 0, found {self.ridge}")
         if not (math.isfinite(self.temperature) and self.temperature > 0):

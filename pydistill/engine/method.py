@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_ori
 import torch
 from torch import Tensor
 
+from pydistill import checks
 from pydistill.data.recipe import Recipe
 from pydistill.engine.families import FAMILIES
 from pydistill.engine.problem import Problem
@@ -166,12 +167,11 @@ def check_options(method: Method) -> None:
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
             raise TypeError(f"{method.name}: {f.name} must be {kind.__name__}, got {value!r}")
         low, above, choices = (f.metadata.get(key) for key in ("low", "above", "choices"))
-        if low is not None and not value >= low:
-            raise ValueError(f"{method.name}: {f.name} must be at least {low}, got {value!r}")
-        if above is not None and not value > above:
-            raise ValueError(f"{method.name}: {f.name} must be above {above}, got {value!r}")
-        if choices is not None and value not in choices:
-            raise ValueError(f"{method.name}: {f.name} must be one of {', '.join(choices)}; got {value!r}")
+        name = f"{method.name}: {f.name}"
+        if kind in (int, float):
+            checks.number(name, value, low=low, above=above)
+        if choices is not None:
+            checks.choice(name, value, choices)
 
 
 def with_native_precision(

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pydistill import nets, optim
+from pydistill import checks, nets, optim
 from pydistill.augment import Augmentation
 from pydistill.engine.problem import Problem
 from pydistill.errors import DataError
@@ -115,16 +115,13 @@ class Pool(Networks):
             ValueError: A number is out of range or ``data`` is unknown.
         """
         for name in ("size", "shortest", "longest", "steps", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"pool: {name} must be at least 1, got {getattr(self, name)}")
+            checks.integer(f"pool: {name}", getattr(self, name), 1)
         if self.shortest > self.longest:
             raise ValueError(
                 f"pool: shortest must be at most longest = {self.longest}, got {self.shortest}"
             )
-        if not self.rate > 0:
-            raise ValueError(f"pool: rate must be above 0, got {self.rate}")
-        if self.data not in self.DATA:
-            raise ValueError(f"pool: data must be one of {', '.join(self.DATA)}; got {self.data!r}")
+        checks.number("pool: rate", self.rate, above=0)
+        checks.choice("pool: data", self.data, self.DATA)
 
     def start(self, problem: Problem, architecture: str) -> State:
         return {"members": [self._new_member(problem, architecture, at, 0) for at in range(self.size)]}

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pydistill import seeds
+from pydistill import checks, seeds
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.real import RealData
 from pydistill.machine import resolve_device
@@ -117,15 +117,10 @@ def make_problem(
         ValueError: ``ipc`` or ``max_batch`` is below 1, classes are smaller than ``ipc`` (they are named)
             and are refused, ``short_classes`` is unknown, or the device is not there.
     """
-    if short_classes not in SHORT_CLASSES:
-        raise ValueError(f"short_classes must be one of {', '.join(SHORT_CLASSES)}; got {short_classes!r}")
+    checks.choice("short_classes", short_classes, SHORT_CLASSES)
     for name, value, low in (("ipc", ipc, 1), ("seed", seed, 0), ("max_batch", max_batch, 1)):
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < low:
-            raise ValueError(f"{name} must be at least {low}, got {value}")
+        if value is not None:
+            checks.integer(name, value, low)
     where = resolve_device(device)
     problem = Problem(
         data,

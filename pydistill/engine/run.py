@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pydistill import checks
 from pydistill._version import __version__
 from pydistill.data.distilled import DistilledData
 from pydistill.data.identity import READ, data_identity, preprocess_values
@@ -135,8 +136,7 @@ def distillation(
 
     Whoever closes the stream between two iterations leaves a checkpoint of the last one in ``folder``.
     """
-    if checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
+    checks.integer("checkpoint_every", checkpoint_every, 1)
     with left_as_found(folder):
         path = None if folder is None else prepare(folder, resume=resume, overwrite=overwrite)
         earlier = _earlier(folder, problem.device, method) if folder is not None and resume else None

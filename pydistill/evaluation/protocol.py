@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydistill import checks
 from pydistill.data.recipe import TRAINED
 from pydistill.errors import did_you_mean
 from pydistill.kernels.functions import parse_kernel
@@ -107,13 +108,13 @@ class Protocol:
             if text != TRAINED and not text.startswith("teacher"):
                 parse_kernel(text)
         for name, low in (("repeats", 1), ("epochs", 1), ("batch_size", 1), ("random_repeats", 1)):
-            _integer(name, getattr(self, name), low)
+            checks.integer(name, getattr(self, name), low)
         for name in ("random_draws", "seed"):
-            _integer(name, getattr(self, name), 0)
-        _number("learning_rate", self.learning_rate, above=True)
-        _number("weight_decay", self.weight_decay, above=False)
+            checks.integer(name, getattr(self, name), 0)
+        checks.number("learning_rate", self.learning_rate, above=0)
+        checks.number("weight_decay", self.weight_decay, low=0)
         for name, known in CHOICES.items():
-            _choice(name, getattr(self, name), known)
+            checks.choice(name, getattr(self, name), known)
         _make_optimiser(self)
 
     def make_optimiser(self) -> Optimiser:
@@ -135,25 +136,6 @@ def _make_optimiser(protocol: Protocol) -> Optimiser:
     if protocol.optimiser == "sgd":
         return Sgd(momentum=protocol.momentum, weight_decay=protocol.weight_decay)
     return Adam(weight_decay=protocol.weight_decay, decoupled=protocol.optimiser == "adamw")
-
-
-def _integer(name: str, value: object, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
-
-
-def _number(name: str, value: object, *, above: bool) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (0 < value < float("inf") if above else 0 <= value < float("inf")):
-        raise ValueError(f"{name} must be finite and {'above' if above else 'at least'} 0, got {value}")
-
-
-def _choice(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
 
 
 PROTOCOLS: Mapping[str, Protocol] = {

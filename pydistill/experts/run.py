@@ -14,6 +14,7 @@ import torch
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
+from pydistill import checks
 from pydistill.data.identity import READ
 from pydistill.data.real import RealData
 from pydistill.distributed import World
@@ -88,10 +89,8 @@ def train_experts(
     training = training or ExpertTraining()
     world = World.of(rank=rank, ranks=ranks)
     for name, value in (("count", count), ("processes", processes)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if storage not in STORAGES:
-        raise ValueError(f"storage must be one of {', '.join(STORAGES)}; got {storage!r}")
+        checks.integer(name, value, 1)
+    checks.choice("storage", storage, STORAGES)
     folder, where = Path(folder), resolve_device(device, world)
     shared = identity(data, training, storage)
     Expert(data, training, 0, torch.device("cpu"))  # refuses what does not fit before anything is written

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pydistill import nets, optim, seeds
+from pydistill import checks, nets, optim, seeds
 from pydistill.augment import Augmentation
 from pydistill.data.real import RealData
 from pydistill.errors import DivergenceError
@@ -61,13 +61,10 @@ class ExpertTraining:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "snapshots", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"experts: {name} must be at least 1, got {getattr(self, name)}")
+            checks.integer(f"experts: {name}", getattr(self, name), 1)
         for name in ("rho", "alpha"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"experts: {name} must be at least 0, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"experts: learning_rate must be above 0, got {self.learning_rate}")
+            checks.number(f"experts: {name}", getattr(self, name), low=0)
+        checks.number("experts: learning_rate", self.learning_rate, above=0)
         if self.augment != "auto":
             Augmentation.parse(self.augment)
         self.make_optimiser()

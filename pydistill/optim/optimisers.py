@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from pydistill import checks
+
 Tensors: TypeAlias = dict[str, Tensor]
 _Many: TypeAlias = list[Tensor] | tuple[Tensor, ...]
 OptimiserState: TypeAlias = dict[str, Any]
@@ -74,8 +76,8 @@ class Sgd(Optimiser):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _within("momentum", self.momentum)
-        _not_negative("weight_decay", self.weight_decay)
+        checks.number("momentum", _plain(self.momentum), low=0, below=1)
+        checks.number("weight_decay", _plain(self.weight_decay), low=0)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0, got 0")
 
@@ -146,11 +148,10 @@ class Adam(Optimiser):
     decoupled: bool = False
 
     def __post_init__(self) -> None:
-        _within("beta1", self.beta1)
-        _within("beta2", self.beta2)
-        _not_negative("weight_decay", self.weight_decay)
-        if not self.eps > 0:
-            raise ValueError(f"eps must be above 0, got {self.eps}")
+        checks.number("beta1", self.beta1, low=0, below=1)
+        checks.number("beta2", self.beta2, low=0, below=1)
+        checks.number("weight_decay", _plain(self.weight_decay), low=0)
+        checks.number("eps", self.eps, above=0)
 
     def init(self, parameters: Mapping[str, Tensor]) -> OptimiserState:
         return {"step": 0, "first": _zeros(parameters), "second": _zeros(parameters)}
@@ -254,11 +255,6 @@ def _root(square: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0)
 
 
-def _within(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must be within [0, 1), got {value}")
-
-
-def _not_negative(name: str, value: float) -> None:
-    if not value >= 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
+def _plain(value: float | Tensor) -> float:
+    """A setting as a number; learned ones are tensors."""
+    return value.item() if isinstance(value, Tensor) else value

@@ -1,10 +1,10 @@
 """Experts that a run trains for itself where no folder of experts is given: how many, and how."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Self
 
+from pydistill import checks
 from pydistill.options import parse_options
 
 
@@ -30,11 +30,10 @@ class OwnExperts:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, low in (("count", 1), ("epochs", 1), ("snapshots", 1), ("momentum", 0)):
-            if not low <= getattr(self, name) < math.inf:
-                raise ValueError(f"own_experts: {name} must be at least {low}, got {getattr(self, name)}")
-        if not 0 < self.rate < math.inf:
-            raise ValueError(f"own_experts: rate must be above 0, got {self.rate}")
+        for name in ("count", "epochs", "snapshots"):
+            checks.integer(f"own_experts: {name}", getattr(self, name), 1)
+        checks.number("own_experts: rate", self.rate, above=0)
+        checks.number("own_experts: momentum", self.momentum, low=0, below=1)
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -11,7 +11,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from pydistill import nets, seeds
+from pydistill import checks, nets, seeds
 from pydistill.augment import Augmentation
 from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import decode
@@ -57,12 +57,9 @@ def relabel(
         ValueError: The kind is unknown, a number is out of range, the teacher is for other images or
             classes, or it is to be kept in a set whose kernel is of another one.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+    checks.choice("kind", kind, KINDS)
+    checks.number("temperature", temperature, above=0)
+    checks.integer("draws", draws, 1)
     expected = (distilled.shape, distilled.task.outputs)
     if (teacher.shape, teacher.outputs) != expected:
         raise ValueError(

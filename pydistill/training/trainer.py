@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from pydistill import nets, seeds, threads
+from pydistill import checks, nets, seeds, threads
 from pydistill.data.recipe import StoredViews
 from pydistill.errors import DivergenceError
 from pydistill.machine import PRECISIONS
@@ -234,16 +234,11 @@ def _stack_size(networks: int) -> int:
 
 def _check(training: Training, execution: str) -> None:
     for name in ("steps", "batch_size"):
-        if getattr(training, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(training, name)}")
-    if not training.learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, got {training.learning_rate}")
-    if training.schedule not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {training.schedule!r}")
-    if training.precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {training.precision!r}")
-    if execution not in ("auto", "loop", "ensemble"):
-        raise ValueError(f"execution must be auto, loop or ensemble; got {execution!r}")
+        checks.integer(name, getattr(training, name), 1)
+    checks.number("learning_rate", training.learning_rate, above=0)
+    checks.choice("schedule", training.schedule, SCHEDULES)
+    checks.choice("precision", training.precision, PRECISIONS)
+    checks.choice("execution", execution, get_args(Execution))
 
 
 def _groups(jobs: Sequence[TrainingJob]) -> list[list[int]]:

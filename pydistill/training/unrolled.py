@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pydistill import nets, optim, seeds
+from pydistill import checks, nets, optim, seeds
 from pydistill.augment import Augmentation, Parameters
 from pydistill.errors import DivergenceError
 from pydistill.ops.second_order import second_order
@@ -91,11 +91,11 @@ def unroll(
     Raises:
         ValueError: A number is out of range, or the window is longer than the unroll.
     """
-    _at_least("steps", steps, 1)
+    checks.integer("steps", steps, 1)
     if keep_every is not None:
-        _at_least("keep_every", keep_every, 0)
+        checks.integer("keep_every", keep_every, 0)
     if window is not None:
-        _at_least("window", window, 1)
+        checks.integer("window", window, 1)
         if window > steps:
             raise ValueError(f"window must be at most steps = {steps}, got {window}")
     plan = _Plan(
@@ -298,13 +298,6 @@ def _with_leaves(tree: State, leaves: Sequence[Tensor]) -> State:
 
 def _is_leaf(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _at_least(name: str, value: int, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
 
 
 # ---- training networks --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pydistill import optim
+from pydistill import checks, optim
 from pydistill.distribution.discrepancies.base import Discrepancy, State
 from pydistill.errors import CheckpointError
 
@@ -65,8 +65,7 @@ class _Critic(Discrepancy):
                 f"expected a rate above 0 and a penalty weight of at least 0, got {self.critic_rate} and "
                 f"{self.penalty_weight}"
             )
-        if self.penalty not in PENALTIES:
-            raise ValueError(f"penalty must be one of {', '.join(PENALTIES)}; got {self.penalty!r}")
+        checks.choice("penalty", self.penalty, PENALTIES)
 
     def start(self, real: Tensor, generator: torch.Generator) -> State:
         groups, _, width = real.shape
@@ -139,8 +138,7 @@ class Adversary(_Critic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.objective not in LOSSES:
-            raise ValueError(f"objective must be one of {', '.join(LOSSES)}; got {self.objective!r}")
+        checks.choice("objective", self.objective, LOSSES)
 
     def _separates(self, real: Tensor, synthetic: Tensor) -> Tensor:
         if self.objective == "hinge":

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pydistill import checks
 from pydistill.distribution.discrepancies.base import Discrepancy, State
 
 
@@ -26,8 +27,7 @@ class Discrimination(Discrepancy):
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` where the temperature is not above 0."""
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        checks.number("temperature", self.temperature, above=0)
 
     def loss(self, synthetic: Tensor, real: Tensor, state: State, progress: float) -> Tensor:
         logits = real @ synthetic.mean(1).T / self.temperature

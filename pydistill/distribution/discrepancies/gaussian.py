@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pydistill import checks
 from pydistill.distribution.discrepancies.base import Discrepancy, State, rounding
 
 DIRECTIONS = ("forward", "reverse", "symmetric")
@@ -43,10 +44,8 @@ class GaussianKL(Discrepancy):
         Raises:
             ValueError: A choice is unknown, or the shrinkage is not within (0, 1].
         """
-        if self.direction not in DIRECTIONS:
-            raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}; got {self.direction!r}")
-        if self.covariance not in COVARIANCES:
-            raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}; got {self.covariance!r}")
+        checks.choice("direction", self.direction, DIRECTIONS)
+        checks.choice("covariance", self.covariance, COVARIANCES)
         if not 0 < self.shrinkage <= 1:
             raise ValueError(f"shrinkage must be within (0, 1], got {self.shrinkage}")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pydistill import checks
 from pydistill.distribution.discrepancies.base import Discrepancy, State, rounding
 from pydistill.ops import gram, mmd
 
@@ -45,8 +46,7 @@ class KernelMMD(Discrepancy):
         Raises:
             ValueError: The kernel is unknown, or a bandwidth is not a number above 0.
         """
-        if self.kernel not in KERNELS:
-            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}; got {self.kernel!r}")
+        checks.choice("kernel", self.kernel, KERNELS)
         for bandwidth in self.bandwidths:
             if not 0 < bandwidth < math.inf:
                 raise ValueError(f"bandwidths must be numbers above 0, got {bandwidth}")
