@@ -7,7 +7,8 @@ from tests.conftest import ROOT
 
 LAYERS = (
     ("errors", "shown"),
-    ("_version", "checks", "distributed", "events", "extras", "limits", "modes", "options", "seeds", "threads"),
+    ("_version", "checks", "distributed", "events", "extras", "limits", "modes", "options"),
+    ("seeds", "threads"),
     ("toolchain",),
     ("machine", "ops", "optim", "storage"),
     ("augment", "nets", "tasks"),

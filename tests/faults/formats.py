@@ -16,9 +16,9 @@ from scipy.io import savemat
 
 from pydistill.data import DistilledData, load_data
 from pydistill.data.sources.pixels import decode
-from tests import test_records
 from tests.data.conftest import make_distilled
 from tests.data.test_idx import idx
+from tests.storage import test_records
 
 LABELS = np.arange(20) % 2
 

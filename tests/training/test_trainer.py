@@ -275,7 +275,7 @@ def test_wrong_settings_are_refused(settings, words):
 
 
 def test_unknown_execution_is_refused():
-    with pytest.raises(ValueError, match="execution must be auto, loop or ensemble; got 'threads'"):
+    with pytest.raises(ValueError, match="execution must be one of auto, loop, ensemble; got 'threads'"):
         teach("mlp:width=2", [TrainingJob(samples(0), seed=0)], execution="threads")
 
 
