@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 LAYERS = (
     ("errors", "shown"),
     ("_version", "checks", "distributed", "events", "extras", "limits", "modes", "options"),
-    ("seeds", "threads"),
+    ("budget", "seeds", "threads"),
     ("toolchain",),
     ("machine", "ops", "optim", "storage"),
     ("augment", "nets", "tasks"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pydistill.budget import KINDS, OPTIONS, Budget
 from pydistill.cli.common import Listener, add_dry_run, foretell, same_command, say
 from pydistill.cli.data_options import RECIPE, RECORD, SOURCES, add_data_options, logged, recipe_of
 from pydistill.cli.signature import add_options, given_options
@@ -35,6 +36,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
         distill,
         under="distill",
         skip=("data", "method", "folder", "on_event"),
+        flags={"nbytes": "bytes"},
         choices={"short_classes": SHORT_CLASSES},
         helps={
             "preset": "a configuration of the method: quick, paper",
@@ -88,6 +90,15 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _require_budget(run: dict[str, Any]) -> None:
+    """Refuse none or several, in the command line's words."""
+    given = [OPTIONS[kind] for kind in KINDS if kind in run]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise ValueError(f"one budget is needed, of {', '.join(OPTIONS.values())}; found {found}")
+    Budget.of(**{kind: run[kind] for kind in KINDS if kind in run})
+
+
 @contextlib.contextmanager
 def _advised(options: argparse.Namespace, listener: Listener) -> Iterator[None]:
     """Say of a run that a signal ends what was kept of it and how to go on."""
@@ -125,13 +136,16 @@ def _foretell(
     say(screen, data.summary())
     for text in notices(method, resolve_device(run.get("device", "auto"))):
         say(screen, text)
-    return foretell(screen, of_distillation(data, method, folder=options.out, **run), options.out)
+    budget = Budget.of(**{kind: run.pop(kind) for kind in KINDS if kind in run})
+    forecast = of_distillation(data, method, folder=options.out, budget=budget, **run)
+    return foretell(screen, forecast, options.out)
 
 
 def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     chosen, run = given_options(options, "option"), given_options(options, "distill")
     # What is misspelt is said before data is read.
     method = make_method(options.method, run.get("preset"), **chosen)
+    _require_budget(run)
     if options.dry_run:
         return _foretell(options, screen, method, run)
     listener = Listener(screen, options.signals, _shorter(method, run.get("preset"), chosen))

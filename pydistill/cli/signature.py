@@ -143,7 +143,9 @@ def _parsing(each: Parameter, metavar: str, choices: Sequence[str] | None) -> di
         return {"action": _Each, "metavar": metavar}
     if any(get_origin(kind) is Sequence for kind in kinds):
         return {"action": _Names, "metavar": "A,B,..."}
-    for kind, shown in ((int, "N"), (float, "X"), (str, metavar)):
+    if str in kinds:  # also where a number may be given: the text says which it is
+        return {"type": str, "metavar": metavar}
+    for kind, shown in ((int, "N"), (float, "X")):
         if kind in kinds:
             return {"type": kind, "metavar": shown}
     if any(kind is os.PathLike or get_origin(kind) is os.PathLike for kind in kinds):

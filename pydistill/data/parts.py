@@ -110,7 +110,9 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
         targets=distilled.targets[at],
         origin=None if origin is None else origin[at],
         recipe=recipe,
-        provenance=dataclasses.replace(made, ipc=most, short_classes=short, part_of=whole),
+        provenance=dataclasses.replace(
+            made, ipc=most, short_classes=short, part_of=whole, budget={"images": len(picked)}
+        ),
     )
 
 

@@ -17,7 +17,7 @@ class Provenance(ByContent):
     Attributes:
         method: Name of the method.
         config: Its options; what JSON can hold (tuples become lists).
-        ipc: Stored images a class.
+        ipc: Stored images a class, of the class that has most.
         seed: What every random draw derived from.
         data: Name of the real data.
         fingerprint: Of the real data, see :class:`~pydistill.data.real.RealData`.
@@ -32,6 +32,7 @@ class Provenance(ByContent):
         part_of: Stored images of the set that this is a part of; None: it is whole.
         exported: What was lost where the images were read from exported pictures, see
             :class:`~pydistill.data.folder_export.Loss`; None: they are exact.
+        budget: What was asked for, such as ``{"ipc": 10}`` or ``{"nbytes": 300000}``; empty: ``ipc``.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Provenance(ByContent):
     relabelled: Mapping[str, JSON] | None = None
     part_of: int | None = None
     exported: Mapping[str, JSON] | None = None
+    budget: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:

@@ -91,6 +91,16 @@ def distilled_html(distilled: "DistilledData") -> str:
     return _html("Distilled set", _facts(distilled), rows, "Stored images, a row a class")
 
 
+def _each(distilled: "DistilledData") -> str:
+    """Images a class that were asked for."""
+    made = distilled.provenance
+    if {*made.budget} <= {"ipc"} or made.part_of is not None:
+        return str(made.ipc)
+    counts = torch.bincount(distilled.classes.cpu(), minlength=len(distilled.task.class_names))
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
     made, names = distilled.provenance, distilled.task.class_names
     count = f"{len(distilled.images):,} images {size(distilled.shape)}"
@@ -99,7 +109,7 @@ def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
     facts = [
         ("method", f"{_cut(made.method)} on {_cut(made.data)}"),
         ("stored", count),
-        ("classes", f"{len(names)} classes ({some(names)}), {made.ipc} images each"),
+        ("classes", f"{len(names)} classes ({some(names)}), {_each(distilled)} images each"),
         ("labels", _labels(distilled)),
         ("bytes", f"{distilled.nbytes['total']:,} bytes"),
     ]

@@ -281,8 +281,8 @@ class DistributionMatching(Method):
         network = self._networks.network(
             problem, self.network, self._networks.start(problem, self.network), 0
         )
-        each = problem.ipc * packed
-        wide = problem.groups.draw(max(512, _CANDIDATES * each), generator, strict=False)
+        each = [count * packed for count in problem.each]
+        wide = problem.groups.draw(max(512, _CANDIDATES * max(each)), generator, strict=False)
         return representatives(problem, wide, each, lambda x: network(x, "embedding"), "initial images")
 
 

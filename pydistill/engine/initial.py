@@ -15,7 +15,7 @@ def initial(problem: Problem, factor: int, init: str, draw: Draw | None = None) 
     """First images with their targets.
 
     Args:
-        problem: Real data, images a class, seed.
+        problem: Real data, budget, seed.
         factor: Views along each side of a stored image.
         init: ``noise``: Gaussian noise in place of the images' own content; else real images.
         draw: Which real ones; None: drawn uniformly from each class, ``factor**2`` for each stored one.
@@ -26,7 +26,7 @@ def initial(problem: Problem, factor: int, init: str, draw: Draw | None = None) 
     check_factor(factor, problem.data.shape)
     if draw is None:
         generator = problem.generator("initial images")
-        draw = problem.groups.draw(problem.ipc, generator, strict=problem.strict, packed=factor**2)
+        draw = problem.groups.draw(problem.each, generator, strict=problem.strict, packed=factor**2)
     first = pack(problem.data, draw, factor, problem.device)
     if init != "noise":
         return first

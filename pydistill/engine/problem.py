@@ -1,5 +1,6 @@
 """What a method works on: real data, a budget, a seed, a device. Made once, read by every step."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pydistill import checks, seeds
+from pydistill.budget import Budget
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.real import RealData
 from pydistill.machine import resolve_device
@@ -34,7 +36,7 @@ class Problem:
 
     Attributes:
         data: The real data; ``test`` is not for methods.
-        ipc: Images a class of the distilled set.
+        budget: How large the distilled set may be.
         seed: Every draw derives from it.
         device: Where networks and batches live.
         max_batch: Most images in one pass of a network over real data; bounds memory, does not change
@@ -46,7 +48,7 @@ class Problem:
     """
 
     data: RealData
-    ipc: int
+    budget: Budget
     seed: int
     device: torch.device
     max_batch: int
@@ -65,6 +67,18 @@ class Problem:
         return self.data.task.groups(self.data.train.targets)
 
     @cached_property
+    def each(self) -> list[int]:
+        """Stored images of each group (class) that the budget asks for."""
+        images, targets = math.prod(self.data.shape), self.data.train.targets
+        stored = 4 * images + targets.nbytes // max(1, len(targets))
+        return self.budget.by_group([len(member) for member in self.groups.members], stored)
+
+    @property
+    def ipc(self) -> int:
+        """Images a class that the budget asks for, of the class with most."""
+        return max(self.each)
+
+    @cached_property
     def preprocess(self) -> Preprocess:
         """From pixels to network input, on the device."""
         return self.data.preprocess.to(self.device)
@@ -76,8 +90,9 @@ class Problem:
 
     def require(self, packed: int = 1) -> None:
         """Raise ``ValueError`` where a class is too small for stored images of ``packed``, unless kept."""
+        each = self.each  # a budget that gives a group nothing is refused however short groups are treated
         if self.strict:
-            self.groups.require(self.ipc, packed)
+            self.groups.require(each, packed)
 
     def generator(self, *path: str | int) -> torch.Generator:
         """A CPU generator for one purpose: ``problem.generator("real batch", index)``."""
@@ -103,7 +118,8 @@ class Problem:
 def make_problem(
     data: RealData,
     *,
-    ipc: int,
+    ipc: int | None = None,
+    budget: Budget | None = None,
     seed: int = 0,
     device: str = "auto",
     max_batch: int | None = None,
@@ -112,19 +128,31 @@ def make_problem(
 ) -> Problem:
     """Check the arguments and set the stage.
 
+    Args:
+        data: The real data.
+        ipc: Images a class, where no ``budget`` is given.
+        budget: How large the set may be.
+        seed: Every draw derives from it.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        max_batch: Most images in one pass.
+        short_classes: One of :data:`SHORT_CLASSES`.
+        clamp: Whether learned images are kept within the range of pixels.
+
     Raises:
-        TypeError: ``ipc``, ``seed`` or ``max_batch`` is not an integer.
-        ValueError: ``ipc`` or ``max_batch`` is below 1, classes are smaller than ``ipc`` (they are named)
-            and are refused, ``short_classes`` is unknown, or the device is not there.
+        TypeError: ``ipc``, ``seed`` or ``max_batch`` is not an integer, or there is no budget.
+        ValueError: ``ipc`` or ``max_batch`` is below 1, the budget gives a class no image, classes are
+            smaller than it asks for (they are named) and are refused, ``short_classes`` is unknown, or the
+            device is not there.
     """
+    budget = Budget.of(ipc=ipc) if budget is None else budget
     checks.choice("short_classes", short_classes, SHORT_CLASSES)
-    for name, value, low in (("ipc", ipc, 1), ("seed", seed, 0), ("max_batch", max_batch, 1)):
+    for name, value, low in (("seed", seed, 0), ("max_batch", max_batch, 1)):
         if value is not None:
             checks.integer(name, value, low)
     where = resolve_device(device)
     problem = Problem(
         data,
-        ipc,
+        budget,
         seed,
         where,
         max_batch or _LARGEST_BATCH.get(where.type, 256),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pydistill import checks
 from pydistill._version import __version__
+from pydistill.budget import Budget
 from pydistill.data.distilled import DistilledData
 from pydistill.data.identity import READ, data_identity, preprocess_values
 from pydistill.data.provenance import Provenance
@@ -42,7 +43,10 @@ def distill(
     data: RealData,
     method: Method | str,
     *,
-    ipc: int,
+    ipc: int | None = None,
+    images: int | None = None,
+    fraction: float | str | None = None,
+    nbytes: int | str | None = None,
     seed: int = 0,
     device: str = "auto",
     max_batch: int | None = None,
@@ -56,12 +60,16 @@ def distill(
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> DistilledData:
-    """Distil ``data`` into ``ipc`` images a class.
+    """Distil ``data`` into a few images, as many as one of four budgets says.
 
     Args:
         data: What :func:`pydistill.load_data` gives.
         method: A method's name, or a configured method.
         ipc: Stored images a class.
+        images: Stored images in all; classes get equally many, the first ones one more where it does not
+            come out even.
+        fraction: Stored images as a share of the training images, such as ``1%``.
+        nbytes: Bytes that stored images and targets take, such as ``300kB``.
         seed: Every random draw derives from it: same seed, machine and version, same result.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         max_batch: Most real images in one pass of a network: bounds memory.
@@ -95,7 +103,7 @@ def distill(
     check_options(method)
     problem = make_problem(
         data,
-        ipc=ipc,
+        budget=Budget.of(ipc=ipc, images=images, fraction=fraction, nbytes=nbytes),
         seed=seed,
         device=device,
         max_batch=max_batch,
@@ -227,7 +235,7 @@ def _identity(problem: Problem, method: Method) -> dict[str, Any]:
     return {
         "method": method.name,
         "options": method.deciding(method.config()),
-        "ipc": problem.ipc,
+        "budget": problem.budget.record(),
         "seed": problem.seed,
         "data": problem.data.fingerprint,
         **data_identity(problem.data),
@@ -259,7 +267,7 @@ def _earlier(folder: Path, device: torch.device, method: Method) -> _Earlier | N
     there = {
         "method": made.method,
         "options": method.deciding(made.config),
-        "ipc": made.ipc,
+        "budget": dict(made.budget) or {"ipc": made.ipc},
         "seed": made.seed,
         "data": made.fingerprint,
         "preprocess": found.preprocess.name,
@@ -292,6 +300,7 @@ def collect(
             method=method.name,
             config=method.config(),
             ipc=problem.ipc,
+            budget=problem.budget.record(),
             seed=problem.seed,
             data=data.name,
             fingerprint=data.fingerprint,
@@ -304,7 +313,7 @@ def collect(
             steps=method.steps,
             preset=preset,
             clamp=problem.clamp,
-            short_classes=problem.groups.short(problem.ipc * made.factor**2),
+            short_classes=problem.groups.short(problem.each, made.factor**2),
         ),
     )
 

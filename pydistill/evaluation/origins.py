@@ -48,7 +48,8 @@ def commands(folder: Path | None) -> list[str]:
 def program(report: "Report") -> str:
     """Lines of Python that make the set and the report again, for whoever has the data."""
     made = report.provenance
-    given = {"ipc": made["ipc"], "seed": made["seed"], "preset": made.get("preset")}
+    budget = dict(made.get("budget") or {"ipc": made["ipc"]})
+    given = {**budget, "seed": made["seed"], "preset": made.get("preset")}
     given |= {"clamp": made.get("clamp"), "short_classes": "keep" if made.get("short_classes") else None}
     options = {name: value for name, value in given.items() if value not in (None, False)}
     options |= _own_options(made)

@@ -193,6 +193,8 @@ def _made(report: "Report") -> Iterable[tuple[str, Any]]:
     made = report.provenance
     yield "method", made["method"]
     yield from ((name.replace("_", " "), value) for name, value in report.formation().items())
+    if report.size:
+        yield "size", report.size_text()
     if short := report.shortage():
         yield "classes that are short", short
     if made.get("part_of") is not None:

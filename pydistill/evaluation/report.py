@@ -43,6 +43,9 @@ class Report:
         notes: What a reader should know about the figures.
         class_names: Of the task.
         details: Answers class by class, where the task counts them.
+        size: Of the distilled set, in each of the ways that a budget is given: ``images_a_class`` (fewest
+            and most), ``images``, ``fraction`` of the training images, ``nbytes`` of all that it takes to
+            keep the set; empty in reports written before there was this.
         pictures: PNG files by source; not kept in JSON.
     """
 
@@ -61,6 +64,7 @@ class Report:
     notes: tuple[str, ...]
     class_names: tuple[str, ...] = ()
     details: tuple[Detail, ...] = ()
+    size: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def __repr__(self) -> str:
@@ -203,11 +207,21 @@ class Report:
                     *(line.rstrip() for line in lines),
                     "",
                     *verdicts,
+                    *([self.size_text()] if self.size else []),
                     *([self._packed()] if packed else []),
                     *([short] if (short := self.shortage()) else []),
                     self._measured(),
                 ]
             )
+        )
+
+    def size_text(self) -> str:
+        """The set's size in the four ways that a budget is given."""
+        low, high = self.size["images_a_class"]
+        each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        return (
+            f"{each} images a class, {self.size['images']:,} in all, {100 * self.size['fraction']:.3g} % "
+            f"of the training images, {self.size['nbytes']:,} bytes"
         )
 
     def shortage(self) -> str:
@@ -259,7 +273,7 @@ class Report:
         names = [f.name for f in dataclasses.fields(cls) if f.name != "pictures"]
         try:
             known = upgraded(record) if form == 1 else record
-            return typed(cls, {name: known[name] for name in names})
+            return typed(cls, {name: known[name] for name in names if name != "size" or name in known})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(f"not a report of format {form}: {error!r}") from error
 

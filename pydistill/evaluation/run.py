@@ -122,6 +122,7 @@ def evaluate(
         notes=notes_on(distilled, data, protocol, running.sets.facts()),
         class_names=data.task.class_names,
         details=running.detailed(),
+        size=_size(distilled, data),
         pictures=_pictures(distilled, data, running.sets.random[:1]),
     )
 
@@ -322,6 +323,17 @@ class _Evaluation:
 def _stage(training_set: TrainingSet) -> str:
     """What progress calls a set."""
     return training_set.source + (" as stored" if training_set.facts.regime == "stored" else "")
+
+
+def _size(distilled: DistilledData, data: RealData) -> dict[str, Any]:
+    """A set's size as every budget counts it, see :attr:`Report.size`."""
+    counts = torch.bincount(distilled.classes.cpu(), minlength=distilled.task.outputs)
+    return {
+        "images_a_class": [int(counts.min()), int(counts.max())],
+        "images": len(distilled.images),
+        "fraction": len(distilled.images) / len(data.train),
+        "nbytes": distilled.nbytes["total"],
+    }
 
 
 def _require_match(distilled: DistilledData, data: RealData, allow_other_data: bool) -> None:

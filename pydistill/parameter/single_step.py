@@ -242,7 +242,7 @@ class GradientMatching(Method):
         if count is None:
             each = problem.ipc * self.factor**2
             count = 1 if problem.device.type == "cpu" else max(1, problem.max_graph // each)
-        sizes = problem.groups.stored(problem.ipc, self.factor**2)
+        sizes = problem.groups.stored(problem.each, self.factor**2)
         for size in dict.fromkeys(sizes):
             alike = [group for group, found in enumerate(sizes) if found == size]
             for part in chunks(len(alike), count):
@@ -258,7 +258,7 @@ class GradientMatching(Method):
         if self.networks != ALTERNATE:
             return parse_networks(self.networks)
         matches, epochs = alternation(problem.ipc)
-        images = sum(problem.groups.stored(problem.ipc, self.factor**2)) * self.factor**2
+        images = sum(problem.groups.stored(problem.each, self.factor**2)) * self.factor**2
         steps = epochs * -(-images // _TRAINING_BATCH)
         return Pool(
             size=1,

@@ -340,10 +340,10 @@ class TrajectoryMatching(Method):
         """Real images to start from where they are not just drawn: those that an expert gets right."""
         if self.init != "right":
             return None
-        each = problem.ipc * self.factor**2
+        wanted = [count * self.factor**2 for count in problem.each]
         problem.require(self.factor**2)
         generator = problem.generator("initial images")
-        wide = problem.groups.draw(_CANDIDATES * each, generator, strict=False)
+        wide = problem.groups.draw(_CANDIDATES * max(wanted), generator, strict=False)
         network, wrong = self._at_end(problem, experts, 0), []
         for part in problem.chunks(len(wide.indices)):
             predicted = problem.task.hard(network(problem.images(wide.indices[part])))
@@ -351,8 +351,10 @@ class TrajectoryMatching(Method):
         # right ones first, in the order drawn; wrong ones only where there are too few
         order = torch.argsort(2 * wide.groups + torch.cat(wrong).long(), stable=True)
         counts = torch.bincount(wide.groups, minlength=len(problem.groups))
-        ends = zip(counts.cumsum(0).tolist(), counts.tolist(), strict=True)
-        chosen = torch.cat([order[end - count : end - count + min(each, count)] for end, count in ends])
+        parts = zip(counts.cumsum(0).tolist(), counts.tolist(), wanted, strict=True)
+        chosen = torch.cat(
+            [order[end - count : end - count + min(each, count)] for end, count, each in parts]
+        )
         return Draw(wide.indices[chosen], wide.groups[chosen])
 
 

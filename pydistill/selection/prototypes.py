@@ -5,7 +5,7 @@
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,11 @@ _ROUNDS = 20
 
 @torch.no_grad()
 def representatives(
-    problem: Problem, candidates: Draw, each: int, embed: Callable[[Tensor], Tensor], *purpose: str | int
+    problem: Problem,
+    candidates: Draw,
+    each: int | Sequence[int],
+    embed: Callable[[Tensor], Tensor],
+    *purpose: str | int,
 ) -> Draw:
     """Of each group's candidates the ``each`` images nearest to the centres of as many clusters ([0]).
 
@@ -31,7 +35,7 @@ def representatives(
     Args:
         problem: The data, the seed and the bound of a batch.
         candidates: What to choose from.
-        each: Images a group.
+        each: Images a group, one number for all or one for each.
         embed: Images (M, C, H, W) to features, (M, ...).
         purpose: Names the draw that starts the clusters.
 
@@ -43,11 +47,12 @@ def representatives(
         for part in problem.chunks(len(candidates.indices))
     ]
     features = torch.cat(parts).numpy()
+    counts = [each] * len(problem.groups) if isinstance(each, int) else each
     indices, groups = [], []
-    for group in range(len(problem.groups)):
+    for group, count in enumerate(counts):
         own = torch.nonzero(candidates.groups == group).flatten()
         state = derive(problem.seed, *purpose, group) % 2**32
-        picked = own if len(own) <= each else own[_nearest(features[own.numpy()], each, state)]
+        picked = own if len(own) <= count else own[_nearest(features[own.numpy()], count, state)]
         indices.append(candidates.indices[picked])
         groups.append(candidates.groups[picked])
     return Draw(torch.cat(indices), torch.cat(groups))

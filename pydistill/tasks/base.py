@@ -61,7 +61,7 @@ class Groups:
                 raise ValueError(f"expected at least 1 image a group, got {each}")
             each = [each] * len(self)
         if strict:
-            self.require(max(each), packed)
+            self.require(each, packed)
         orders = [torch.randperm(len(member), generator=generator) for member in self.members]
         picks = [
             member[order[: count * packed]]
@@ -71,18 +71,20 @@ class Groups:
             torch.cat(picks), torch.cat([torch.full_like(pick, at) for at, pick in enumerate(picks)])
         )
 
-    def short(self, count: int) -> dict[str, int]:
-        """Images of every group that has fewer than ``count``, by its name."""
-        pairs = zip(self.names, self.members, strict=True)
-        return {name: len(member) for name, member in pairs if len(member) < count}
+    def short(self, each: Sequence[int], packed: int = 1) -> dict[str, int]:
+        """Images of every group that has fewer than ``each * packed``, by its name."""
+        groups = zip(self.names, self.members, each, strict=True)
+        return {name: len(member) for name, member, count in groups if len(member) < count * packed}
 
-    def stored(self, each: int, packed: int = 1) -> list[int]:
+    def stored(self, each: Sequence[int], packed: int = 1) -> list[int]:
         """Stored images of every group where ``each`` are asked for and a small group gives what it has."""
-        return [min(each, -(-len(member) // packed)) for member in self.members]
+        return [
+            min(count, -(-len(member) // packed)) for member, count in zip(self.members, each, strict=True)
+        ]
 
-    def require(self, each: int, packed: int = 1) -> None:
+    def require(self, each: Sequence[int], packed: int = 1) -> None:
         """Raise ``ValueError`` naming every group that has fewer than ``each * packed`` images."""
-        short = self.short(each * packed)
+        short = self.short(each, packed)
         if not short:
             return
         named = ", ".join(f"{name!r} ({size})" for name, size in list(short.items())[:_NAMED])
@@ -95,8 +97,8 @@ class Groups:
         most = min(short.values()) // packed
         instead = f"ask for at most {most}" if most else "ask for a smaller factor"
         raise ValueError(
-            f"{each} images a class{kind} asked for, but {found}: {instead}, or go on with what there is "
-            "in such a class (short_classes='keep', --short-classes keep)"
+            f"{max(each)} images a class{kind} asked for, but {found}: {instead}, or go on with what there "
+            "is in such a class (short_classes='keep', --short-classes keep)"
         )
 
 

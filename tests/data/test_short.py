@@ -21,14 +21,14 @@ def test_a_refusal_names_every_class_that_is_too_small():
     with pytest.raises(
         ValueError, match=r"'a' \(3\), 'c' \(5\) have fewer .* at most 3, .*--short-classes"
     ):
-        groups.require(6)
+        groups.require([6] * 3)
     with pytest.raises(ValueError, match="class 'a' has only 3 training images: ask for at most 3"):
-        groups.require(4)
+        groups.require([4] * 3)
     with pytest.raises(ValueError, match=r"packed of 4 real ones, .* ask for a smaller factor"):
-        groups.require(1, 4)
-    groups.require(3)
-    assert groups.stored(4) == [3, 4, 4]
-    assert groups.stored(4, packed=4) == [1, 3, 2]
+        groups.require([1] * 3, 4)
+    groups.require([3] * 3)
+    assert groups.stored([4] * 3) == [3, 4, 4]
+    assert groups.stored([4] * 3, packed=4) == [1, 3, 2]
 
 
 def test_what_is_short_is_kept_with_the_set(tiny, tmp_path):
