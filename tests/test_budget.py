@@ -140,17 +140,8 @@ def test_a_budget_is_part_of_a_runs_identity(tiny, tmp_path):
     ],
 )
 def test_the_command_line_takes_one_of_four(given, code, words, tmp_path, capsys):
-    arguments = [
-        "distill",
-        "digits",
-        "--method",
-        "random",
-        "--out",
-        str(tmp_path / "run"),
-        "--json",
-        *given,
-    ]
-    assert main(arguments) == code
+    out = tmp_path / "run"
+    assert main(["distill", "digits", "--method", "random", "--out", str(out), "--json", *given]) == code
     said = capsys.readouterr()
     if words is None:
         assert json.loads(said.out)["images"] in (25, 26, 30, 34)
