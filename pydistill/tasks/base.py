@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -42,10 +43,18 @@ class Groups:
     def __len__(self) -> int:
         return len(self.members)
 
+    @cached_property
+    def overlap(self) -> bool:
+        """Whether an image is in several groups."""
+        every = torch.cat(self.members)
+        return len(torch.unique(every)) < len(every)
+
     def draw(
         self, each: int | Sequence[int], generator: torch.Generator, *, strict: bool, packed: int = 1
     ) -> Draw:
         """``each * packed`` different images of every group, uniformly at random.
+
+        Where groups overlap no image is drawn twice: the smallest group chooses first.
 
         Args:
             each: How many stored images a group: one number for all, at least 1, or one for each, from 0.
@@ -54,7 +63,8 @@ class Groups:
             packed: How many real images go into a stored one.
 
         Raises:
-            ValueError: ``each`` is below 1, or ``strict`` and groups are too small (they are named).
+            ValueError: ``each`` is below 1, or ``strict`` and groups are too small (they are named), or
+                have too few images that no other group was given.
         """
         if isinstance(each, int):
             if each < 1:
@@ -63,13 +73,34 @@ class Groups:
         if strict:
             self.require(each, packed)
         orders = [torch.randperm(len(member), generator=generator) for member in self.members]
-        picks = [
-            member[order[: count * packed]]
-            for member, order, count in zip(self.members, orders, each, strict=True)
-        ]
+        wanted = [count * packed for count in each]
+        picks = (
+            self._apart(orders, wanted, strict)
+            if self.overlap
+            else [
+                member[order[:count]]
+                for member, order, count in zip(self.members, orders, wanted, strict=True)
+            ]
+        )
         return Draw(
             torch.cat(picks), torch.cat([torch.full_like(pick, at) for at, pick in enumerate(picks)])
         )
+
+    def _apart(self, orders: Sequence[Tensor], wanted: Sequence[int], strict: bool) -> list[Tensor]:
+        """The first images of each order that no smaller group was given."""
+        taken: set[int] = set()
+        picks: dict[int, Tensor] = {}
+        for at in sorted(range(len(self)), key=lambda group: (len(self.members[group]), group)):
+            left = [image for image in self.members[at][orders[at]].tolist() if image not in taken]
+            if strict and len(left) < wanted[at]:
+                raise ValueError(
+                    f"{wanted[at]} images of {self.names[at]!r} asked for, but of its {len(orders[at])} "
+                    f"only {len(left)} are not drawn for another class: ask for fewer"
+                )
+            chosen = left[: wanted[at]]
+            taken.update(chosen)
+            picks[at] = torch.tensor(chosen, dtype=torch.int64)
+        return [picks[at] for at in range(len(self))]
 
     def short(self, each: Sequence[int], packed: int = 1) -> dict[str, int]:
         """Images of every group that has fewer than ``each * packed``, by its name."""
@@ -215,23 +246,90 @@ class Task(ABC):
         """The metric group by group, from added-up :meth:`counts`; None: there is no breakdown."""
         return None
 
-    def hold_out(self, targets: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    def hold_out(
+        self, targets: Tensor, fraction: float, seed: int, blocks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Split positions into (kept, held out), stratified by group, from a seed.
 
-        A group of two images or more keeps at least one on either side; no image is on both.
+        A group of two images or more keeps at least one on either side; no image is on both. Where groups
+        overlap (an image that holds several classes) the split is by iterative stratification, and a share
+        of ``fraction`` of all images is held out, of each group about as much.
+
+        Args:
+            targets: Of every image.
+            fraction: Held out, within (0, 1).
+            seed: Decides which.
+            blocks: (N,) int64, the block of each image: those of one (consecutive frames, say) stay on one
+                side. None: every image for itself.
 
         Raises:
-            ValueError: ``fraction`` is not within (0, 1).
+            ValueError: ``fraction`` is not within (0, 1), or there are fewer than two blocks.
         """
         if not 0 < fraction < 1:
             raise ValueError(f"expected a validation fraction within (0, 1), got {fraction}")
         held = torch.zeros(len(targets), dtype=torch.bool)
+        groups = self.groups(targets)
+        if blocks is not None or groups.overlap:
+            held = stratified(groups, len(targets), fraction, derive(seed, "hold out"), blocks)
+            return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
         generator = torch.Generator().manual_seed(derive(seed, "hold out"))
-        for member in self.groups(targets).members:
+        for member in groups.members:
             if len(member) > 1:
                 count = min(max(round(len(member) * fraction), 1), len(member) - 1)
                 held[member[torch.randperm(len(member), generator=generator)[:count]]] = True
         return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
+
+
+def stratified(
+    groups: Groups, images: int, fraction: float, seed: int, blocks: Tensor | None = None
+) -> Tensor:
+    """(N,) bool: which images are held out, where groups overlap or images come in blocks.
+
+    Iterative stratification: the group of which fewest images are left is shared out first, each of its
+    images to the side that still lacks most of that group, then most images.
+
+    [0] K. Sechidis, G. Tsoumakas, I. Vlahavas: On the Stratification of Multi-Label Data. ECML PKDD 2011,
+        algorithm 1; images of a block move together here.
+
+    Args:
+        groups: Which images belong to which group.
+        images: How many there are.
+        fraction: Held out.
+        seed: Decides ties and the order within a group.
+        blocks: (N,) int64, the block of each image; None: every image for itself.
+
+    Raises:
+        ValueError: There are fewer than two blocks.
+    """
+    block = torch.arange(images) if blocks is None else torch.unique(blocks, return_inverse=True)[1]
+    count = int(block.max()) + 1 if images else 0
+    if count < 2:
+        raise ValueError(f"expected at least two {'images' if blocks is None else 'blocks'}, found {count}")
+    size = torch.bincount(block, minlength=count).double()
+    inside = torch.zeros(count, len(groups), dtype=torch.float64)
+    for at, member in enumerate(groups.members):
+        inside[:, at] = torch.bincount(block[member], minlength=count).double()
+    shares = torch.tensor([1 - fraction, fraction], dtype=torch.float64)
+    lacking, lacking_all = shares[:, None] * inside.sum(0), shares * images
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
+    side = torch.full((count,), -1)
+    while bool((side < 0).any()):
+        free = side < 0
+        left = (inside[free] > 0).sum(0)
+        rarest = int(torch.where(left > 0, left, count + 1).argmin()) if bool(left.any()) else None
+        for each in order.tolist():
+            if side[each] >= 0 or (rarest is not None and not inside[each, rarest]):
+                continue
+            wanted = lacking_all if rarest is None else lacking[:, rarest]
+            chosen = int((lacking_all if wanted[0] == wanted[1] else wanted).argmax())
+            if lacking_all[chosen] < size[each] / 2:  # that side is full
+                chosen = 1 - chosen
+            side[each] = chosen
+            lacking[chosen] -= inside[each]
+            lacking_all[chosen] -= size[each]
+    if bool((side == side[0]).all()):  # a small share of few blocks: one goes to the other side
+        side[order[0]] = 1 - side[0]
+    return side[block] == 1
 
 
 def chunks(total: int, largest: int | None) -> Sequence[slice]:
