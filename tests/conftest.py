@@ -1,6 +1,7 @@
 """Data that many tests use: small, made from a seed, learnable."""
 
 import importlib
+import itertools
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydistill.data import RealData, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = torch.get_num_threads()
+_NUMBERS = itertools.count()
 
 
 def pytest_configure(config):
@@ -47,6 +49,13 @@ def _device(request, monkeypatch):
     """Tests run on the CPU, where results repeat to the bit, unless they are marked ``cuda``."""
     if not request.node.get_closest_marker("cuda"):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory, monkeypatch):
+    """Nothing is kept from one test to the next, or in the user's cache."""
+    folder = tmp_path_factory.getbasetemp() / "cache" / str(next(_NUMBERS))
+    monkeypatch.setenv("PYDISTILL_CACHE", str(folder))
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,12 @@ from pydistill.cli.signature import add_options, given_options
 from pydistill.data import DistilledData, load_data
 from pydistill.errors import FileFormatError
 from pydistill.evaluation import Protocol, evaluate, named
+from pydistill.evaluation.kept import usual_folder
 from pydistill.evaluation.protocol import CHOICES, PROTOCOLS
 from pydistill.shown import printable
+
+UNFINISHED = "evaluation"
+"""Folder beside a set where scores are kept until its evaluation ends."""
 
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
@@ -32,8 +36,12 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
         parser,
         evaluate,
         under="evaluate",
-        skip=("distilled", "data", "protocol", "on_event"),
-        helps={"allow_other_data": "take other real data than the set was distilled from"},
+        skip=("distilled", "data", "protocol", "unfinished", "on_event"),
+        helps={
+            "allow_other_data": "take other real data than the set was distilled from",
+            "baselines": "folder where scores of random selections and of whole data are kept, and found "
+            "again by the next evaluation (default: the user's cache); none: every network is trained",
+        },
     )
     add_options(
         parser.add_argument_group("settings of the protocol, instead of its own"),
@@ -73,12 +81,15 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
 
         device = given_options(options, "evaluate").get("device", "auto")
         return foretell(screen, of_evaluation(distilled, data, protocol, device=device), options.folder)
-    listener = Listener(screen, options.signals)
-    advice = f"evaluate keeps nothing in between; start again with:\n{same_command(options)}"
+    listener, run = Listener(screen, options.signals), given_options(options, "evaluate")
+    where = run.pop("baselines", str(usual_folder()))
+    stores = {
+        "baselines": None if where == "none" else where,
+        "unfinished": options.folder / UNFINISHED,
+    }
+    advice = f"networks that were trained are kept; go on with:\n{same_command(options)}"
     with advised(advice), listener.bar, logged(options.folder, options):
-        report = evaluate(
-            distilled, data, protocol, on_event=listener, **given_options(options, "evaluate")
-        )
+        report = evaluate(distilled, data, protocol, on_event=listener, **stores, **run)
     page = report.save(options.folder)
     if not options.json:
         print(report.text())

@@ -42,6 +42,7 @@ class Run:
         seconds: Wall time of its training.
         execution: ``loop`` or ``ensemble``: how it was trained; it does not change results beyond rounding.
         regime: Which labels it was trained with.
+        reused: Whether it was trained by an earlier evaluation, as it would have been by this one.
     """
 
     architecture: str
@@ -53,6 +54,7 @@ class Run:
     seconds: float
     execution: str
     regime: Regime = "classes"
+    reused: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a reader of an evaluation should know, in sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydistill.data.distilled import DistilledData
@@ -8,7 +8,16 @@ from pydistill.data.folder_export import Loss
 from pydistill.data.real import RealData
 from pydistill.data.recipe import Recipe
 from pydistill.data.short import shortage
-from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Regime, SetFacts, Source
+from pydistill.evaluation.facts import (
+    OWN_TRAINING,
+    REGRESSION,
+    SOURCE_NAMES,
+    SOURCES,
+    Regime,
+    Run,
+    SetFacts,
+    Source,
+)
 from pydistill.evaluation.protocol import Protocol
 
 _LABELS = {
@@ -196,3 +205,16 @@ def _formation(ipc: int, factor: int, random: bool) -> str:
         f"patches enlarged: {ipc * views} views a class. An epoch is a pass over the views."
         f"{packed if random else ''}"
     )
+
+
+def reuse(runs: Sequence[Run]) -> list[str]:
+    """Which networks an earlier evaluation trained."""
+    found = [run for run in runs if run.reused]
+    if not found:
+        return []
+    counts = {source: sum(run.source == source for run in found) for source in SOURCES}
+    told = ", ".join(f"{count} on {SOURCE_NAMES[source]}" for source, count in counts.items() if count)
+    return [
+        "Networks that earlier evaluations trained, on the same data and budget by the same protocol and "
+        f"version, were taken from there: {told}."
+    ]

@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
 from pydistill.evaluation.as_learned import regress, train_as_learned
 from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
+from pydistill.evaluation.kept import KeptScore, Scores, key_of
 from pydistill.evaluation.machine import Meter, describe
-from pydistill.evaluation.notes import notes_on
+from pydistill.evaluation.notes import notes_on, reuse
 from pydistill.evaluation.own_network import OwnNetwork, take
 from pydistill.evaluation.protocol import STORED, Protocol, changed, named
 from pydistill.evaluation.report import Report
@@ -28,8 +30,9 @@ from pydistill.events import Event, Progress
 from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
 from pydistill.modes import plain_modes
+from pydistill.training.samples import digest
 from pydistill.training.scoring import Scored, assess
-from pydistill.training.trainer import Execution, StepInfo, Trained, Training, TrainingJob, train
+from pydistill.training.trainer import Execution, StepInfo, Trained, Training, TrainingJob, choose, train
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10
@@ -45,6 +48,8 @@ def evaluate(
     device: str = "auto",
     allow_other_data: bool = False,
     execution: Execution = "auto",
+    baselines: Path | str | None = None,
+    unfinished: Path | str | None = None,
     on_event: Callable[[Event], None] | None = None,
     **changes: Any,
 ) -> Report:
@@ -68,6 +73,11 @@ def evaluate(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         allow_other_data: Take real data of another fingerprint than the set was distilled from.
         execution: How networks are trained: one by one, stacked, or whichever is faster.
+        baselines: Folder where scores of random selections and of whole data are kept: those that are there
+            are not trained again, and the report says which. They depend on data, budget, protocol and
+            version alone. None: every network is trained.
+        unfinished: Folder where every score is kept until the evaluation ends, so that one that was ended
+            goes on where it was; it is removed then. None: nothing is kept on the way.
         on_event: Told of :class:`~pydistill.events.Progress`.
         **changes: To single settings of the protocol, such as ``architectures=("convnet:width=32",)``. Here
             a network may also be a ``torch.nn.Module`` of one's own, or a function or class that makes one,
@@ -98,7 +108,8 @@ def evaluate(
     if not (protocol.architectures or protocol.kernels or distilled.recipe.usable_alone):
         raise ValueError("nothing to score: no network, no kernel, and the set was not learned for one")
     with Meter(where) as meter:
-        running = _Evaluation(distilled, data, protocol, where, execution, on_event, own)
+        stores = tuple(None if each is None else Scores(Path(each)) for each in (baselines, unfinished))
+        running = _Evaluation(distilled, data, protocol, where, execution, on_event, own, *stores)
         runs = [
             run
             for architecture in protocol.architectures
@@ -106,7 +117,7 @@ def evaluate(
             for run in running.run(architecture, training_sets)
         ]
         runs += [*running.own_trainings(), *running.regressions()]
-    return Report(
+    report = Report(
         data=data.name,
         task=data.task.name,
         metric=data.task.metric,
@@ -119,12 +130,15 @@ def evaluate(
         machine=describe(where),
         seconds=meter.seconds,
         peak_memory=meter.peak_memory,
-        notes=notes_on(distilled, data, protocol, running.sets.facts()),
+        notes=(*notes_on(distilled, data, protocol, running.sets.facts()), *reuse(runs)),
         class_names=data.task.class_names,
         details=running.detailed(),
         size=_size(distilled, data),
         pictures=_pictures(distilled, data, running.sets.random[:1]),
     )
+    if running.unfinished is not None:
+        running.unfinished.clear()
+    return report
 
 
 class _Evaluation:
@@ -139,10 +153,12 @@ class _Evaluation:
         execution: Execution,
         on_event: Callable[[Event], None] | None,
         own: Mapping[str, OwnNetwork],
+        baselines: Scores | None = None,
+        unfinished: Scores | None = None,
     ) -> None:
         for network in own.values():
             network.check(data.shape, data.task.outputs)
-        self.own = own
+        self.own, self.baselines, self.unfinished = own, baselines, unfinished
         self.distilled, self.data, self.protocol = distilled, data, protocol
         self.device, self.execution, self.on_event = device, execution, on_event
         self.augment = distilled.augment if protocol.augment == STORED else protocol.augment
@@ -162,6 +178,12 @@ class _Evaluation:
         }
         self.sets = gather(distilled, data, protocol, self.augment, device)
         self.details: dict[tuple[str, Source, Regime], list[Tensor]] = {}
+        self.scored_on = {
+            "data": data.fingerprint,
+            "split": protocol.split,
+            "preprocess": data.preprocess.name,
+            "values": digest(*(value for _, value in sorted(data.preprocess.tensors().items()))),
+        }
 
     def run(self, architecture: str, training_sets: Sequence[TrainingSet]) -> list[Run]:
         """Train on sets of one source and regime and score."""
@@ -177,17 +199,64 @@ class _Evaluation:
             )
             for each, repeat in plan
         ]
-        stage = _stage(training_sets[0])
-        trained, runs = self._trained(architecture, stage, jobs), []
-        for done, ((each, repeat), (network, result)) in enumerate(zip(plan, trained, strict=True), 1):
+        stage, runs = _stage(training_sets[0]), []
+        keys = [self._key(architecture, each, job) for (each, _), job in zip(plan, jobs, strict=True)]
+        kept = [self._find(key, each) for (each, _), key in zip(plan, keys, strict=True)]
+        missing = [job for job, found in zip(jobs, kept, strict=True) if found is None]
+        trained = self._trained(architecture, stage, missing)
+        for done, ((each, repeat), key, found) in enumerate(zip(plan, keys, kept, strict=True), 1):
+            if found is not None:
+                score, reused = found
+                was = Scored(score.value, score.tensor)
+                measured = (score.loss, score.seconds, score.execution)
+                runs.append(self._run(architecture, each, repeat, was, *measured, reused=reused))
+                self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * was.value:.1f} %")
+                continue
+            network, result = next(trained)
             scored = assess(network, self.data, self.split, self.device)
             measured = (result.loss, result.seconds, result.execution)
             runs.append(self._run(architecture, each, repeat, scored, *measured))
+            self._keep(key, each, scored, measured)
             self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * scored.value:.1f} %")
             if TRAINED in self.kernels and each.source != "whole" and isinstance(network, nets.Network):
                 kernel = Features([layered(network.eval())])
                 runs += self._regressed(f"features of trained {architecture}", kernel, [each], repeat)
         return runs
+
+    # ---- what was measured before ----------------------------------------------------------------------
+
+    def _key(self, architecture: str, each: TrainingSet, job: TrainingJob) -> str | None:
+        """Under which a network's score is kept; None: it is not, since the network itself is needed."""
+        if (self.baselines is None and self.unfinished is None) or architecture in self.own:
+            return None
+        if TRAINED in self.kernels and each.source != "whole":
+            return None
+        return key_of(each, job, architecture, self.training, self.scored_on, self.device)
+
+    def _find(self, key: str | None, each: TrainingSet) -> tuple[KeptScore, bool] | None:
+        """A kept score, and whether an earlier evaluation measured it."""
+        if key is None:
+            return None
+        if self.unfinished is not None and (found := self.unfinished.find(key)) is not None:
+            return found, False
+        if self.baselines is not None and each.source != "distilled":
+            found = self.baselines.find(key)
+            return None if found is None else (found, True)
+        return None
+
+    def _keep(
+        self, key: str | None, each: TrainingSet, scored: Scored, measured: tuple[float, float, str]
+    ) -> None:
+        if key is None:
+            return
+        counts = None if scored.counts is None else tuple(map(tuple, scored.counts.tolist()))
+        score = KeptScore(scored.value, *measured, counts)
+        if self.unfinished is not None:
+            self.unfinished.keep(key, score)
+        if self.baselines is not None and each.source != "distilled":
+            self.baselines.keep(key, score)
+
+    # ---- training ---------------------------------------------------------------------------------------
 
     def _trained(
         self, architecture: str, stage: str, jobs: Sequence[TrainingJob]
@@ -195,19 +264,19 @@ class _Evaluation:
         """Each job's network when it is trained; one module holds the weights of one after another."""
         own, callback = self.own.get(architecture), self._callback(architecture, stage, len(jobs))
         if own is None:
-            trained = train(
-                architecture,
-                jobs,
-                self.data.task,
-                self.training,
-                device=self.device,
-                execution=self.execution,
-                callback=callback,
-            )
             network = self._empty(architecture)
-            for result in trained:
-                network.load_state_dict({**result.parameters, **result.buffers})
-                yield network, result
+            for part in self._parts(network, jobs):
+                for result in train(
+                    architecture,
+                    part,
+                    self.data.task,
+                    self.training,
+                    device=self.device,
+                    execution=self.execution,
+                    callback=callback,
+                ):
+                    network.load_state_dict({**result.parameters, **result.buffers})
+                    yield network, result
             return
         for job in jobs:
             module = own.build(seeds.generator(job.seed, "initial weights"), self.device)
@@ -221,6 +290,14 @@ class _Evaluation:
                 callback=callback,
             )
             yield module, result
+
+    def _parts(self, network: nets.Network, jobs: Sequence[TrainingJob]) -> list[Sequence[TrainingJob]]:
+        """What is trained in one call: all jobs, or each alone where scores are kept one by one."""
+        kept = self.baselines is not None or self.unfinished is not None
+        mode = self.execution
+        if kept and jobs and mode == "auto":
+            mode = choose(network, jobs[0], self.training, len(jobs))
+        return [[job] for job in jobs] if kept and mode == "loop" else [jobs] if jobs else []
 
     def own_trainings(self) -> list[Run]:
         """The training that the set was learned through, on it and on random selections."""
@@ -282,12 +359,15 @@ class _Evaluation:
         loss: float,
         seconds: float,
         execution: str,
+        *,
+        reused: bool = False,
     ) -> Run:
         """A run, its answers class by class added to those of its kind."""
         regime = each.facts.regime
         if scored.counts is not None:
             self.details.setdefault((name, each.source, regime), []).append(scored.counts)
-        return Run(name, each.source, each.draw, repeat, scored.value, loss, seconds, execution, regime)
+        facts = (scored.value, loss, seconds, execution, regime, reused)
+        return Run(name, each.source, each.draw, repeat, *facts)
 
     def _values(self, training_set: TrainingSet) -> Tensor:
         """What is regressed for a set's targets."""

@@ -1,5 +1,6 @@
 """What a network is trained on: images and targets by index, from a tensor or from a real split."""
 
+import hashlib
 from abc import ABC, abstractmethod
 
 import torch
@@ -32,6 +33,11 @@ class Samples(ABC):
     @abstractmethod
     def signature(self) -> tuple[object, ...]:
         """What two sets must share to be trained on side by side: size, and shape and type of a target."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What the examples are, in hexadecimal: equal where images, targets and factor are."""
 
 
 class TensorSamples(Samples):
@@ -88,6 +94,10 @@ class TensorSamples(Samples):
     def signature(self) -> tuple[object, ...]:
         return len(self), tuple(self._targets.shape[1:]), self._targets.dtype
 
+    @property
+    def digest(self) -> str:
+        return f"{digest(self._patches, self._targets)} {self._factor}"
+
 
 class SplitSamples(Samples):
     """A split of a real data set, preprocessed batch by batch, so that it stays as small as its pixels."""
@@ -117,3 +127,19 @@ class SplitSamples(Samples):
     def signature(self) -> tuple[object, ...]:
         targets = self._split.targets
         return len(self), tuple(targets.shape[1:]), targets.dtype
+
+    @property
+    def digest(self) -> str:
+        if self._split is self._data.train:  # the fingerprint covers it, without reading it
+            return f"training images of {self._data.fingerprint}"
+        return digest(self._split.images, self._split.targets)
+
+
+def digest(*tensors: Tensor) -> str:
+    """SHA-256 of tensors' shapes, types and values, whatever their memory format."""
+    made = hashlib.sha256()
+    for tensor in tensors:
+        plain = tensor.detach().cpu().contiguous()
+        made.update(f"{tuple(plain.shape)} {plain.dtype}".encode())
+        made.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+    return made.hexdigest()

@@ -30,6 +30,7 @@ NOT_SAID = {
     "on_event",
     "protocol",
     "training",
+    "unfinished",
     "options",
     "changes",
 }

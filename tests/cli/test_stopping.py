@@ -144,7 +144,7 @@ def test_a_run_stopped_before_its_first_iteration_leaves_nothing(source, tmp_pat
     assert not out.exists()
 
 
-def test_evaluate_says_how_to_start_again(source, tmp_path):
+def test_evaluate_says_how_to_go_on(source, tmp_path):
     assert (
         main(["distill", source, "--method", "random", "--ipc", "1", "--out", str(tmp_path / "run")]) == 0
     )
@@ -155,7 +155,8 @@ def test_evaluate_says_how_to_start_again(source, tmp_path):
     running = Running("evaluate", tmp_path / "run", *short, before=before, log=tmp_path / "log")
     code, said = running.stop()
     assert code == 143
-    assert "evaluate keeps nothing in between; start again with:\npydistill evaluate" in said
+    assert "networks that were trained are kept; go on with:\npydistill evaluate" in said
+    assert list((tmp_path / "run" / "evaluation").rglob("*.json"))
     assert not (tmp_path / "run" / "report.json").exists()
 
 

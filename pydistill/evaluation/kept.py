@@ -1,0 +1,149 @@
+"""Networks' scores kept on disk: what an evaluation measured once need not be measured again.
+
+A network's result depends on what it is trained on, how, from which seed, and on the code that does it. All
+of that makes its key, so that a kept score is the one that training again would give.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pydistill._version import __version__
+from pydistill.data.recipe import StoredViews
+from pydistill.errors import FileFormatError
+from pydistill.evaluation.training_sets import TrainingSet
+from pydistill.machine import cpu_level
+from pydistill.storage.records import Kind, read_json, write_json
+from pydistill.storage.typed import typed
+from pydistill.training.samples import digest
+from pydistill.training.trainer import Training, TrainingJob
+
+RECORD = Kind("pydistill.score", 1, "a network's score", "remove it: the network is trained again")
+FOLDER = "PYDISTILL_CACHE"
+"""Environment variable that names the folder of what is kept between commands."""
+
+
+@dataclass(frozen=True)
+class KeptScore:
+    """A network's result.
+
+    Attributes:
+        value: The metric, a fraction in [0, 1].
+        loss: Training loss of its last batch.
+        seconds: Wall time of its training, when it was trained.
+        execution: How it was trained then.
+        counts: Answers class by class, as the task counts them; None: it does not.
+    """
+
+    value: float
+    loss: float
+    seconds: float
+    execution: str
+    counts: tuple[tuple[float, ...], ...] | None = None
+
+    @property
+    def tensor(self) -> Tensor | None:
+        """The counts as the task takes them."""
+        return None if self.counts is None else torch.tensor(self.counts, dtype=torch.float64)
+
+
+class Scores:
+    """A folder of kept scores, a file each, shared by any number of evaluations at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, key: str) -> KeptScore | None:
+        """What is kept under a key; None: nothing, or nothing that can be read."""
+        path = self._path(key)
+        if not path.exists():
+            return None
+        try:
+            return typed(KeptScore, read_json(path, RECORD))
+        except (FileFormatError, TypeError, ValueError):
+            return None  # it is measured again, and written anew
+
+    def keep(self, key: str, score: KeptScore) -> None:
+        """Write one.
+
+        Raises:
+            OutputError: It could not be written.
+        """
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        facts = {name: getattr(score, name) for name in KeptScore.__dataclass_fields__}
+        write_json(path, RECORD, json.loads(json.dumps(facts)))
+
+    def clear(self) -> None:
+        """Remove every score, and the folder where nothing else is in it."""
+        for path in self.folder.glob("??/*.json"):
+            path.unlink(missing_ok=True)
+        for path in (*self.folder.glob("??"), self.folder):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.json"
+
+
+def usual_folder() -> Path:
+    """Where scores are kept unless told otherwise: the user's cache."""
+    own = os.environ.get(FOLDER)
+    if own:
+        return Path(own) / "baselines"
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "pydistill" / "baselines"
+
+
+def key_of(
+    each: TrainingSet,
+    job: TrainingJob,
+    architecture: str,
+    training: Training,
+    scored: Mapping[str, Any],
+    device: torch.device,
+) -> str:
+    """What a network's result depends on, as 64 hex digits.
+
+    Args:
+        each: What it is trained on.
+        job: Its seed, augmentation, rate, loss and stored views.
+        architecture: Its description.
+        training: How it is trained.
+        scored: On what it is scored: data, split, preprocessing.
+        device: Where.
+    """
+    facts = {
+        "code": _code(),
+        "torch": torch.__version__,
+        "machine": [device.type, platform.machine(), cpu_level(), torch.get_num_threads()],
+        "images": each.samples.digest,
+        "architecture": architecture,
+        "job": [job.seed, job.augment, job.learning_rate, job.loss, _digest_of(job.views)],
+        "training": repr(training),
+        "scored": dict(scored),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of(views: StoredViews | None) -> str | None:
+    return None if views is None else digest(views.parameters, views.targets)
+
+
+@cache
+def _code() -> str:
+    """The version and a digest of the library's sources: a changed library measures anew."""
+    made = hashlib.sha256(__version__.encode())
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        made.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return made.hexdigest()
