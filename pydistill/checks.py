@@ -46,14 +46,15 @@ def number(
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
+    found = float(value)
     if low is not None and below is not None:
-        if not low <= value < below:
+        if not low <= found < below:
             raise ValueError(f"{name} must be within [{low:g}, {below:g}), got {value}")
-    elif low is not None and not value >= low:
+    elif low is not None and not found >= low:
         raise ValueError(f"{name} must be at least {low:g}, got {value}")
-    elif above is not None and not value > above:
+    elif above is not None and not found > above:
         raise ValueError(f"{name} must be above {above:g}, got {value}")
-    if not math.isfinite(value):
+    if not math.isfinite(found):
         raise ValueError(f"{name} must be finite, got {value}")
 
 

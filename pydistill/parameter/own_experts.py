@@ -42,7 +42,7 @@ class OwnExperts:
         Raises:
             ValueError: An option is unknown, given twice, no number, or out of range.
         """
-        kinds = {f.name: type(f.default) for f in dataclasses.fields(cls)}
+        kinds: dict[str, type] = {f.name: type(f.default) for f in dataclasses.fields(cls)}
         found = {}
         for name, value in parse_options("own_experts", text, kinds).items():
             try:
