@@ -1,6 +1,6 @@
 """Whether the present tree gives the results of another commit, to the bit: a row a method.
 
-    python -m benchmarks.same_results COMMIT [--row dm] [--row "idc factor=2"]
+    python -m benchmarks.same_results COMMIT [--row dm] [--row "idc factor=2"] [--restate]
 
 The commit is checked out beside the present tree and its extension built. Both sides distil digits on one
 thread by every registered method: its quick preset in a few steps of small networks, with factor 1 and 2
@@ -8,21 +8,30 @@ where it has one, with learned labels and experts' labels where it learns them, 
 first. Compared are the set, the set of a run that was ended half-way and taken up from its checkpoint, and
 every run of a short evaluation of it, with class labels or as stored, by networks and by kernels.
 
+With ``--restate``, where all rows are equal, rows of ``benchmarks/results/equal_time`` whose digest is that
+commit's get the present code's: what they rest on was rearranged and does the same.
+
 Exit code 1 where a row differs.
 """
 
 import argparse
 import dataclasses
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import ROOT
-from benchmarks.methods.equal_table import kind, options
+from benchmarks.methods.equal_table import RESULTS, kind, options
 from benchmarks.sides import ask, checkout
 from pydistill.engine.method import Method, methods
+from pydistill.storage.files import write_text
 
 NETWORK = "convnet:width=8,depth=2"
 SMALL: dict[str, Any] = {
@@ -122,22 +131,70 @@ def verdicts(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return found
 
 
+def restate(tree: Path) -> int:
+    """Give kept rows that rest on the code of ``tree`` the present digests; how many were changed."""
+    changed = 0
+    for path in sorted(RESULTS.glob("*.json")):
+        content = json.loads(path.read_text())
+        kept = {name: row for name, row in content["rows"].items() if "code" in row["settings"]}
+        asked = [(name, row["settings"]["network"]) for name, row in kept.items()]
+        before, now = (digests(side, asked) for side in (tree, ROOT))
+        for name, row in kept.items():
+            if before[name] is not None and row["settings"]["code"] == before[name] != now[name]:
+                row["settings"]["code"] = now[name]
+                changed += 1
+        write_text(path, json.dumps(content, indent=1) + "\n")
+    return changed
+
+
+def digests(tree: Path, asked: list[tuple[str, str]]) -> dict[str, str | None]:
+    """What the code of a checkout says of rows and their networks; None where it does not know a row."""
+    done = subprocess.run(
+        [sys.executable, "-c", _DIGESTS, json.dumps(asked)],
+        cwd=tree,
+        env=os.environ | {"PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, str | None] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+_DIGESTS = """
+import json, sys
+from benchmarks.methods.equal_time import code
+found = {}
+for row, network in json.loads(sys.argv[1]):
+    try:
+        found[row] = code(row, network)
+    except (KeyError, ValueError):
+        found[row] = None
+print(json.dumps(found))
+"""
+
+
 def main() -> int:
     """Ask both sides, print, and say by the exit code whether all is equal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("commit", help="whose results are the right ones")
     parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
+    parser.add_argument("--restate", action="store_true", help="digests of kept rows, where all are equal")
     arguments = parser.parse_args()
-    wanted = arguments.row or rows()
+    wanted, changed = arguments.row or rows(), 0
     with checkout(arguments.commit) as tree:
         before, now = ask([tree, ROOT], "digits", [job(row) for row in wanted], ONE_THREAD)
-    table, equal = Table("row", *PARTS), True
-    for row in wanted:
-        said = verdicts(before[row], now[row])
-        equal &= all(word in ("equal", "-") for word in said)
-        table.add_row(row, *said)
+        table, equal = Table("row", *PARTS), True
+        for row in wanted:
+            said = verdicts(before[row], now[row])
+            equal &= all(word in ("equal", "-") for word in said)
+            table.add_row(row, *said)
+        if equal and arguments.restate:
+            changed = restate(tree)
     Console(width=120).print(table)
     print("all equal" if equal else "not all equal")
+    if arguments.restate:
+        print(f"{changed} digests restated")
     return 0 if equal else 1
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from pydistill import checks
 from pydistill.options import parse_options
@@ -43,7 +43,7 @@ class OwnExperts:
             ValueError: An option is unknown, given twice, no number, or out of range.
         """
         kinds: dict[str, type] = {f.name: type(f.default) for f in dataclasses.fields(cls)}
-        found = {}
+        found: dict[str, Any] = {}
         for name, value in parse_options("own_experts", text, kinds).items():
             try:
                 found[name] = kinds[name](value)
