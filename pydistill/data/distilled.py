@@ -87,7 +87,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"expected a learning rate above 0, found {rate}")
         if self.origin is not None:
             self.task.check(images, self.origin, "distilled set's classes of origin")
-        if self.targets.is_floating_point():
+        if self.task.soft(self.targets):
             self._check_soft()
         else:
             if self.recipe.loss == "squared":
@@ -212,7 +212,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         Its target where that is a class, else the class it was made for; of sets that do not know it, the
         target's most probable class.
         """
-        if self.origin is not None and self.targets.is_floating_point():
+        if self.origin is not None and self.task.soft(self.targets):
             return self.origin
         return self.task.hard(self.targets)
 
@@ -225,7 +225,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         """
         if self.recipe.views is not None:
             return "views"
-        if not self.targets.is_floating_point():
+        if not self.task.soft(self.targets):
             return "classes"
         return "values" if self.recipe.loss == "squared" else "probabilities"
 

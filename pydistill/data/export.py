@@ -64,7 +64,7 @@ def export_parquet(distilled: "DistilledData", path: Path) -> None:
         "image": _nested(distilled.images),
         "label": pa.array(distilled.classes.cpu().numpy()),
     }
-    if distilled.targets.is_floating_point():
+    if distilled.task.soft(distilled.targets):
         columns["target"] = _nested(distilled.targets)
     elif distilled.origin is not None:  # classes that a network gave
         columns["origin"] = pa.array(distilled.origin.cpu().numpy())
@@ -205,7 +205,7 @@ def _features(distilled: "DistilledData") -> dict[str, Any]:
         "image": {"_type": "Array3D", "shape": list(distilled.images.shape[1:]), "dtype": "float32"},
         "label": {"_type": "ClassLabel", "names": list(distilled.task.class_names)},
     }
-    if distilled.targets.is_floating_point():
+    if distilled.task.soft(distilled.targets):
         features["target"] = {"_type": "Sequence", "feature": {"_type": "Value", "dtype": "float32"}}
     elif distilled.origin is not None:
         features["origin"] = {"_type": "Value", "dtype": "int64"}

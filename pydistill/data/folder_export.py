@@ -228,7 +228,7 @@ def _fill(distilled: "DistilledData", folder: Path, scale: Scale) -> Loss:
         "rest_sha256": hashlib.sha256(rest).hexdigest(),
     }
     (folder / ROOT).write_text(rendered(sealed(about)), encoding="utf-8")
-    if distilled.targets.is_floating_point():
+    if distilled.task.soft(distilled.targets):
         with (folder / "targets.csv").open(
             "w", newline="", encoding="utf-8", errors="backslashreplace"
         ) as handle:

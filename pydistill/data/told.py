@@ -129,7 +129,7 @@ def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
 def _labels(distilled: "DistilledData") -> str:
     if distilled.recipe.views is not None:
         return "labels: probabilities of stored views"
-    if not distilled.targets.is_floating_point():
+    if not distilled.task.soft(distilled.targets):
         return "labels: classes"
     return "labels: values to regress" if distilled.recipe.loss == "squared" else "labels: probabilities"
 

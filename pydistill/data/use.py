@@ -130,7 +130,7 @@ def loss(distilled: "DistilledData", outputs: Tensor, targets: Tensor) -> Tensor
             f"expected outputs ({len(targets)}, {wanted}), a row a target and a column a class, "
             f"found {tuple(outputs.shape)}"
         )
-    floating = targets.is_floating_point()
+    floating = distilled.task.soft(targets)
     if kind == "values" and not floating:
         raise TypeError(
             "this set is trained on by the squared error, with its own values as targets; found classes: "

@@ -73,6 +73,7 @@ class Method(ABC):
         family: One of the field's families.
         citation: Authors, title, venue, arXiv number.
         summary: One line.
+        tasks: Names of the tasks that it serves; another is refused before anything is drawn.
         presets: Named configurations, ``quick`` (minutes on a CPU) and ``paper`` among them.
     """
 
@@ -80,6 +81,7 @@ class Method(ABC):
     family: ClassVar[Family]
     citation: ClassVar[str]
     summary: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "paper": {}}
 
     @property
@@ -172,6 +174,17 @@ def check_options(method: Method) -> None:
             checks.number(name, value, low=low, above=above)
         if choices is not None:
             checks.choice(name, value, choices)
+
+
+def require_task(method: Method, problem: Problem) -> None:
+    """Raise ``ValueError`` where a method does not serve the data's task."""
+    name = problem.task.name
+    if name not in method.tasks:
+        others = [each for each, kind in methods().items() if name in kind.tasks]
+        raise ValueError(
+            f"{method.name} is for {', '.join(method.tasks)}, the data {problem.data.name!r} for {name}: "
+            f"{'use ' + ', '.join(others) if others else 'no method is'}"
+        )
 
 
 def with_native_precision(

@@ -27,6 +27,7 @@ from pydistill.engine.method import (
     check_options,
     make_method,
     notices,
+    require_task,
     with_native_precision,
 )
 from pydistill.engine.problem import Problem, make_problem
@@ -37,6 +38,7 @@ from pydistill.modes import plain_modes
 from pydistill.storage.checkpoint import Checkpoint
 from pydistill.storage.history import History
 from pydistill.storage.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, read_run, write_run
+from pydistill.tasks import Task
 
 
 def distill(
@@ -148,6 +150,7 @@ def distillation(
     with left_as_found(folder):
         path = None if folder is None else prepare(folder, resume=resume, overwrite=overwrite)
         earlier = _earlier(folder, problem.device, method) if folder is not None and resume else None
+        require_task(method, problem)
         method = with_native_precision(
             method, problem.device, earlier and earlier.checkpoint.identity.get("options")
         )
@@ -295,7 +298,7 @@ def collect(
         learning_rate=made.learning_rate,
         factor=made.factor,
         recipe=made.recipe,
-        origin=_origin(made),
+        origin=_origin(made, data.task),
         provenance=Provenance(
             method=method.name,
             config=method.config(),
@@ -325,9 +328,9 @@ def _within(problem: Problem, state: State) -> State:
     return state
 
 
-def _origin(made: Synthetic) -> Tensor | None:
+def _origin(made: Synthetic, task: Task) -> Tensor | None:
     """The class that each image was made for, where its target does not say so."""
-    if not made.targets.is_floating_point():
+    if not task.soft(made.targets):
         return None
     if made.origin is None:
         raise AssertionError("a method that learns targets says which class each image was made for")

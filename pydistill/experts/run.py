@@ -192,7 +192,7 @@ def _train(run: _Run, mine: list[int]) -> Iterator[Progress]:
         facts = {
             "snapshots": 1 + training.epochs * training.snapshots,
             "losses": state["losses"],
-            "validation": expert.accuracy(state),
+            "validation": expert.score(state),
             "seconds": seconds,
         }
         write_json(own / FACTS, EXPERT, facts)

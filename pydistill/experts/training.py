@@ -153,7 +153,7 @@ class Expert:
         state["losses"] = [*state["losses"], total]
         return taken
 
-    def accuracy(self, state: State) -> float:
+    def score(self, state: State) -> float:
         """The task's metric on the validation images."""
         self._network.load_state_dict(state["weights"])
         return score(self._network, self.data, self.data.validation, self.device)

@@ -22,7 +22,7 @@ from pydistill.errors import SingularKernelError
 from pydistill.kernels.functions import Kernel, parse_kernel
 from pydistill.modes import plain_modes
 from pydistill.tasks.base import chunks
-from pydistill.tasks.classification import regressed
+from pydistill.tasks.classification import predicted, regressed
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
@@ -228,7 +228,7 @@ class KernelRidge:
 
     def predict(self, images: Tensor) -> Tensor:
         """(N,) int64 classes for network input (N, C, H, W)."""
-        return self.decision_function(images).argmax(1)
+        return predicted(self.decision_function(images))
 
     def score(self, images: Tensor, targets: Tensor) -> float:
         """Accuracy, a fraction, on network input with classes (N,).

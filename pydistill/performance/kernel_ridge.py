@@ -183,7 +183,7 @@ class TeacherRegression(KernelRidgeMatching):
     teacher: str | None = option(None, "folder or file of a trained teacher; none: one is trained")
     teacher_steps: int = option(3_000, "steps the teacher is trained for, 256 real images each", low=1)
     layers: str = option("embedding", "features, for example block2.pooled,embedding")
-    temperature: float = option(1.0, "of the teacher's softmax", above=0)
+    temperature: float = option(1.0, "of the teacher's probabilities", above=0)
 
     def begin(self, problem: Problem) -> State:
         teacher = self._load(problem) if self.teacher else self._trained(problem)

@@ -111,7 +111,7 @@ class KernelRidgeMatching(Method):
         gradients = torch.autograd.grad(loss, [learned[name] for name in moving])
         optim.move_each(_RULE, state, dict(zip(moving, gradients, strict=True)), state["optimiser"], rates)
         self.advance(problem, state, index)
-        return {"loss": loss.detach(), "accuracy on the batch": correct}
+        return {"loss": loss.detach(), f"{problem.task.metric} on the batch": correct}
 
     def result(self, problem: Problem, state: State) -> Synthetic:
         labels = state["labels"] if self.learn_labels else state["targets"]
@@ -147,8 +147,8 @@ class KernelRidgeMatching(Method):
         correct = (hard(outputs.detach()) == hard(wanted)).float().mean()
         if self.loss == "squared":
             return (outputs - wanted).square().sum(1).mean() / 2, correct
-        scaled, classes = learned["temperature"].exp() * outputs, problem.task.outputs
-        return torch.nn.functional.cross_entropy(scaled, wanted + 1 / classes), correct
+        scaled = learned["temperature"].exp() * outputs
+        return problem.task.loss(scaled, problem.task.from_values(wanted)), correct
 
 
 _RULE = optim.Adam()

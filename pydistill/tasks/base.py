@@ -211,6 +211,10 @@ class Task(ABC):
         return "squared error" if kind == "squared" else "task loss"
 
     @abstractmethod
+    def soft(self, targets: Tensor) -> bool:
+        """Whether targets are probabilities or values, and not what the real data has."""
+
+    @abstractmethod
     def hard(self, targets: Tensor) -> Tensor:
         """Targets as the real data has them, of soft ones or values the most probable."""
 
@@ -229,6 +233,10 @@ class Task(ABC):
     @abstractmethod
     def values(self, targets: Tensor) -> Tensor:
         """What is regressed for targets, hard or soft, under the squared error: of mean 0 over outputs."""
+
+    @abstractmethod
+    def from_values(self, values: Tensor) -> Tensor:
+        """Soft targets of which :meth:`values` gives these values."""
 
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:

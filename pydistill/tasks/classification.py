@@ -58,9 +58,12 @@ class Classification(Task):
     def loss_name(self, kind: str = "task") -> str:
         return "cross-entropy" if kind == "task" else super().loss_name(kind)
 
+    def soft(self, targets: Tensor) -> bool:
+        return targets.is_floating_point()
+
     def hard(self, targets: Tensor) -> Tensor:
         """(N,) int64; of (N, K) probabilities or values the index of the largest."""
-        return targets.argmax(1) if targets.is_floating_point() else targets
+        return targets.argmax(1) if self.soft(targets) else targets
 
     def probabilities(self, outputs: Tensor, temperature: float = 1.0) -> Tensor:
         """(N, K) by the softmax."""
@@ -79,6 +82,9 @@ class Classification(Task):
         if targets.is_floating_point():
             return targets - 1 / self.outputs
         return regressed(targets, self.outputs)
+
+    def from_values(self, values: Tensor) -> Tensor:
+        return values + 1 / self.outputs
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(correct, seen). A soft target counts as its most probable class."""
@@ -112,6 +118,11 @@ class Classification(Task):
             tuple(map(int, seen.tolist())),
             tuple(tuple(map(int, row)) for row in counts.tolist()) if square else None,
         )
+
+
+def predicted(outputs: Tensor) -> Tensor:
+    """(N,) int64: the class whose output is largest, of (N, K)."""
+    return outputs.argmax(1)
 
 
 def regressed(targets: Tensor, classes: int | None = None) -> Tensor:
