@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pydistill import distill, load_data
-from pydistill.data.identity import preprocess_values
+from pydistill.data.identity import READ, preprocess_values
 from pydistill.errors import CheckpointError, FileFormatError
 from pydistill.events import Saved, Snapshot, Started, Step
 from pydistill.storage.history import RECORD, History, read_history
@@ -124,7 +124,7 @@ def test_fitted_values_are_part_of_what_a_run_is_but_rounding_is_not(tiny):
 
     assert differences(told(1.0), told(1.0 + 1e-6)) == []
     assert len(differences(told(1.0), told(1.1))) == 1
-    assert differences(told(1.0), {}) == []  # written by a version that did not record it
+    assert differences(told(1.0), {}, READ) == []  # written by a version that did not record it
 
 
 def test_what_fails_before_anything_is_kept_leaves_no_folder(tiny, tmp_path):
