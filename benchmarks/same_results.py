@@ -181,6 +181,8 @@ def main() -> int:
     parser.add_argument("--row", action="append", default=[], help='"METHOD option=value ..."; repeatable')
     parser.add_argument("--restate", action="store_true", help="digests of kept rows, where all are equal")
     arguments = parser.parse_args()
+    if arguments.restate and arguments.row:
+        parser.error("--restate needs every row: leave --row out")
     wanted, changed = arguments.row or rows(), 0
     with checkout(arguments.commit) as tree:
         before, now = ask([tree, ROOT], "digits", [job(row) for row in wanted], ONE_THREAD)
