@@ -156,20 +156,19 @@ class _Plan:
             wanted: What of it gradients flow to; None: nothing is to be differentiated, nothing is kept.
         """
         state, losses = start, []
-        devices = {leaf.device for leaf in (*_leaves(start), *learned) if leaf.device.type == "cuda"}
+        devices = _gpus((*_leaves(start), *learned))
         if self.keep_every is None and not devices:
             self.keep_every = 1
         for done in range(self.steps):
             at = done - self.constant
             if wanted is not None and at >= 0 and not self.keep_every:
-                before = sum(map(torch.cuda.memory_allocated, devices)) if self.keep_every is None else 0
+                before = _allocated(devices) if self.keep_every is None else 0
                 graph, loss = self.tracked(done, state, learned, wanted)
                 self.graphs[done] = graph
                 state = _with_leaves(graph.after, [leaf.detach() for leaf in _leaves(graph.after)])
                 if self.keep_every is None:
-                    one = sum(map(torch.cuda.memory_allocated, devices)) - before
-                    held = sum(torch.cuda.get_device_properties(each).total_memory for each in devices)
-                    self.keep_every = int(one * (self.steps - self.constant) > held * _GRAPHS_SHARE)
+                    every = (_allocated(devices) - before) * (self.steps - self.constant)
+                    self.keep_every = int(every > _memory(devices) * _GRAPHS_SHARE)
             else:
                 if wanted is not None and at >= 0 and self.keep_every and at % self.keep_every == 0:
                     self.kept[done] = state
@@ -268,6 +267,21 @@ def _adjoint(
         found = iter(torch.autograd.grad(outputs, inputs, adjoints, allow_unused=True, retain_graph=again))
     before = [next(found, None) if into_state else None for _ in leaves]
     return before, [next(found, None) if want else None for want in wanted]
+
+
+def _gpus(tensors: Sequence[Tensor]) -> set[torch.device]:
+    """The GPUs that tensors lie on."""
+    return {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
+
+
+def _allocated(devices: set[torch.device]) -> int:
+    """Bytes that torch has given out there."""
+    return sum(map(torch.cuda.memory_allocated, devices))
+
+
+def _memory(devices: set[torch.device]) -> int:
+    """Bytes that they have."""
+    return sum(torch.cuda.get_device_properties(each).total_memory for each in devices)
 
 
 def _sum(total: Tensor | None, share: Tensor | None) -> Tensor | None:

@@ -1,5 +1,6 @@
 """Back-propagation step by step gives what the full graph gives."""
 
+import dataclasses
 import itertools
 import math
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from pydistill import nets
 from pydistill.errors import DivergenceError
 from pydistill.optim import Adam, Optimiser, Sgd, Tensors
+from pydistill.training import unrolled
 from pydistill.training.unrolled import InnerLoop, State, unroll
 
 NETWORKS = {
@@ -144,6 +146,58 @@ def test_a_kept_graph_takes_no_step_again() -> None:
         (slope,) = torch.autograd.grad(done.state["w"].sum(), rate)
         assert float(slope) == 3 * 4 * 2.0**3
         assert len(taken) == times
+
+
+@pytest.mark.parametrize(("memory", "times"), [(4_000, 6), (3_999, 11)])
+def test_graphs_are_kept_unasked_where_a_quarter_of_the_memory_holds_them(memory, times, monkeypatch):
+    """Six graphs, judged by the first one; where they are too large, states are kept from there on."""
+    taken: list[int] = []
+
+    def step(index: int, state: State, learned: Tensors) -> tuple[State, Tensor]:
+        taken.append(index)
+        return {"w": state["w"] * learned["rate"]}, state["w"].sum()
+
+    held = itertools.count(0, 1)
+    monkeypatch.setattr(unrolled, "_gpus", lambda tensors: {"a GPU"})
+    monkeypatch.setattr(unrolled, "_allocated", lambda devices: 1_000 * next(held) / 6)
+    monkeypatch.setattr(unrolled, "_memory", lambda devices: memory)
+    rate = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    start = {"w": torch.ones(3, dtype=torch.float64)}
+    done = unroll(step, start, {"rate": rate}, steps=6, keep_every=None)
+    (slope,) = torch.autograd.grad(done.state["w"].sum(), rate)
+    assert float(slope) == 3 * 6 * 2.0**5
+    assert len(taken) == times
+
+
+def test_on_a_cpu_states_are_kept_unasked():
+    trained = loop(NETWORKS["mlp"], Sgd())
+    what = learned(4)
+    start, weights = first(trained)
+    inputs = [*what.values(), *weights]
+    one, other = (
+        gradients(trained.train(start, what, steps=4, keep_every=every).state, inputs)
+        for every in (1, None)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_graphs_are_kept_unasked():
+    def on_gpu(state: State) -> State:
+        return {
+            key: on_gpu(value) if isinstance(value, dict) else value.detach().cuda()
+            for key, value in state.items()
+        }
+
+    trained = loop(NETWORKS["convnet"], Sgd())
+    trained = dataclasses.replace(trained, network=trained.network.cuda())
+    what = {name: value.detach().cuda().requires_grad_() for name, value in learned(4).items()}
+    start = on_gpu(first(trained)[0])
+    one, other = (
+        gradients(trained.train(start, what, steps=4, keep_every=every).state, list(what.values()))
+        for every in (1, None)
+    )
+    agree(one, other, 1e-9)
 
 
 @pytest.mark.parametrize(("window", "keep_every"), [(1, 1), (3, 2), (5, 1), (6, 4), (3, 0), (6, 0)])
