@@ -11,9 +11,10 @@ from typing import Any
 from pydistill._version import __version__
 from pydistill.cli.common import same_command
 from pydistill.cli.signature import add_options, given_options
+from pydistill.data.identity import EARLIER
 from pydistill.errors import OutputError
 from pydistill.shown import printable
-from pydistill.storage.records import Kind, read_json
+from pydistill.storage.records import Kind, read_json, renamed
 from pydistill.storage.run_folder import LOG
 
 SOURCES = "digits; a folder (images, parquet, IDX, tables), an .npz or .csv file, or a Hugging Face name"
@@ -44,8 +45,6 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 RECIPE = "data.json"
 """Beside a distilled set: how the command line read its real data, for ``evaluate`` to do the same."""
 RECORD = Kind("pydistill.data", 1, "a record of how data was read", "name the data with --data")
-_EARLIER = {"mirror": "horizontal_flip"}
-"""Options that had other names in records written before."""
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -97,4 +96,4 @@ def recorded(folder: Path) -> dict[str, Any]:
     path = folder / RECIPE
     if not path.exists():
         return {}
-    return {_EARLIER.get(name, name): value for name, value in read_json(path, RECORD).items()}
+    return renamed(read_json(path, RECORD), EARLIER)

@@ -9,7 +9,9 @@ from pydistill.data.preprocess import Preprocess
 from pydistill.data.real import RealData
 
 READ = ("preprocess", "preprocess_values", "horizontal_flip", "shape")
-"""The parts of :func:`data_identity`. Versions before 0.1 did not record all of them."""
+"""The parts of :func:`data_identity`. Not every earlier run recorded all of them."""
+EARLIER = {"mirror": "horizontal_flip"}
+"""Parts that had other names in what was recorded before."""
 
 _MOST = 65536
 """Numbers of a tensor that its sums are taken over."""

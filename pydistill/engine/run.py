@@ -16,7 +16,7 @@ from pydistill import checks
 from pydistill._version import __version__
 from pydistill.budget import Budget
 from pydistill.data.distilled import DistilledData
-from pydistill.data.identity import READ, data_identity, preprocess_values
+from pydistill.data.identity import EARLIER, READ, data_identity, preprocess_values
 from pydistill.data.provenance import Provenance
 from pydistill.data.real import RealData
 from pydistill.engine.clamp import clamp_state
@@ -37,6 +37,7 @@ from pydistill.machine import tell
 from pydistill.modes import plain_modes
 from pydistill.storage.checkpoint import Checkpoint
 from pydistill.storage.history import History
+from pydistill.storage.records import renamed
 from pydistill.storage.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, read_run, write_run
 from pydistill.tasks import Task
 
@@ -266,7 +267,7 @@ def _earlier(folder: Path, device: torch.device, method: Method) -> _Earlier | N
     if not (folder / RESULT).exists():
         return None
     found = DistilledData.load(folder)
-    made, recorded = found.provenance, read_run(folder).get("identity", {})
+    made, recorded = found.provenance, renamed(read_run(folder).get("identity", {}), EARLIER)
     there = {
         "method": made.method,
         "options": method.deciding(made.config),

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pydistill import nets
-from pydistill.data.identity import READ, data_identity
+from pydistill.data.identity import EARLIER, READ, data_identity
 from pydistill.data.real import RealData
 from pydistill.errors import DataError, FileFormatError
 from pydistill.experts.training import ExpertTraining
 from pydistill.experts.trajectory import Stored, Trajectory
 from pydistill.storage.files import is_there
 from pydistill.storage.identity import differences
-from pydistill.storage.records import Kind, read_json, write_json
+from pydistill.storage.records import Kind, read_json, renamed, write_json
 from pydistill.storage.typed import typed
 
 MANIFEST, FACTS = "manifest.json", "expert.json"
@@ -145,10 +145,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"there are no experts in {folder}: it holds no {MANIFEST}; "
             f"`pydistill experts DATA --out {folder}` trains them"
         )
-    facts = read_json(path, RECORD)
+    facts = renamed(read_json(path, RECORD), EARLIER)
     training = facts.get("training")
     if isinstance(training, dict):
-        facts["training"] = {_EARLIER.get(name, name): value for name, value in training.items()}
+        facts["training"] = renamed(training, _EARLIER)
     return facts
 
 

@@ -116,6 +116,11 @@ def read_json(path: Path, kind: Kind) -> dict[str, Any]:
         return _without(_facts_of(record, text), "format", "version")
 
 
+def renamed(facts: Mapping[str, Any], earlier: Mapping[str, str]) -> dict[str, Any]:
+    """``facts`` under the names that they have now, by those that they had when they were written."""
+    return {earlier.get(name, name): value for name, value in facts.items()}
+
+
 def read_sealed(path: Path, title: str, mend: str) -> dict[str, Any]:
     """The facts that :func:`write_sealed` wrote.
 

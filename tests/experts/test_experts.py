@@ -23,9 +23,11 @@ from pydistill.cli import main
 from pydistill.data import load_data
 from pydistill.errors import CheckpointError, DataError, DivergenceError, FileFormatError, OutputError
 from pydistill.experts import ExpertTraining, load_experts, needed_bytes, train_experts
+from pydistill.experts.store import MANIFEST, RECORD
 from pydistill.experts.training import Expert
 from pydistill.experts.trajectory import snapshot_path
 from pydistill.seeds import generator
+from pydistill.storage.records import read_json, write_json
 from tests.conftest import blobs
 
 NET = "convnet:width=4,depth=2"
@@ -318,6 +320,21 @@ def test_a_folder_of_experts_is_of_data_read_in_one_way(changes, named, tmp_path
     made.require(load_data(blobs()), "mlp:width=4", 1)
     with pytest.raises(DataError, match=r"fingerprint|horizontal_flip is True there, False here"):
         made.require(other, "mlp:width=4", 1)
+
+
+def test_a_manifest_under_earlier_names_is_read_and_compared(tiny, tmp_path):
+    training = ExpertTraining(network="mlp:width=4", epochs=1, rho=0.05, alpha=0.2)
+    train_experts(tiny, tmp_path, 1, training)
+    facts = read_json(tmp_path / MANIFEST, RECORD)
+    facts["mirror"] = facts.pop("horizontal_flip")
+    for earlier, name in (("flat", "rho"), ("flat_share", "alpha")):
+        facts["training"][earlier] = facts["training"].pop(name)
+    write_json(tmp_path / MANIFEST, RECORD, facts)
+    found = load_experts(tmp_path)
+    assert found.training == training
+    found.require(tiny, "mlp:width=4", 1)
+    with pytest.raises(DataError, match="horizontal_flip is True there, False here"):
+        found.require(replace(tiny, horizontal_flip=False), "mlp:width=4", 1)
 
 
 def test_experts_of_other_fitted_values_are_refused(tiny, tmp_path):

@@ -12,6 +12,7 @@ from pydistill.events import Saved, Snapshot, Started, Step
 from pydistill.storage.history import RECORD, History, read_history
 from pydistill.storage.identity import differences
 from pydistill.storage.records import write_json
+from pydistill.storage.run_folder import read_run, write_run
 from tests.conftest import blobs
 
 DM = {"network": "convnet:width=4,depth=2", "batch_real": 8}
@@ -93,6 +94,17 @@ def test_a_finished_run_is_given_back_at_once(tiny, tmp_path):
         distill(tiny, "dm", resume=True, seed=1, preset="quick", **run)
     with pytest.raises(CheckpointError, match="horizontal_flip is True there, False here"):
         distill(dataclasses.replace(tiny, horizontal_flip=False), "dm", resume=True, preset="quick", **run)
+
+
+def test_a_finished_run_that_was_recorded_under_earlier_names_is_compared_too(tiny, tmp_path):
+    run = {"ipc": 1, "iterations": 2, "folder": tmp_path, **DM}
+    made = distill(tiny, "dm", **run)
+    facts = read_run(tmp_path)
+    facts["identity"]["mirror"] = facts["identity"].pop("horizontal_flip")
+    write_run(tmp_path, facts)
+    assert distill(tiny, "dm", resume=True, **run).images.equal(made.images)
+    with pytest.raises(CheckpointError, match="horizontal_flip is True there, False here"):
+        distill(dataclasses.replace(tiny, horizontal_flip=False), "dm", resume=True, **run)
 
 
 @pytest.mark.parametrize(
