@@ -9,6 +9,7 @@ from torch import Tensor
 from pydistill.data import told
 from pydistill.data.preprocess import Preprocess
 from pydistill.shown import printable
+from pydistill.storage.digests import add_tensor
 from pydistill.tasks import Task
 
 
@@ -107,7 +108,5 @@ def fingerprint(**splits: Split) -> str:
     digest = hashlib.sha256()
     for name, split in sorted(splits.items()):
         for part, tensor in (("images", split.images), ("targets", split.targets)):
-            digest.update(f"{name}.{part} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            for chunk in torch.split(tensor, 4096):
-                digest.update(chunk.contiguous().numpy().data if chunk.numel() else b"")
+            add_tensor(digest, f"{name}.{part}", tensor)
     return digest.hexdigest()

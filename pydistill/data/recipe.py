@@ -13,6 +13,7 @@ from torch import Tensor
 from pydistill import checks, nets
 from pydistill.data.equality import ByContent
 from pydistill.optim import Adam, Optimiser, Sgd
+from pydistill.storage.digests import add_tensor
 
 TRAINED = "trained"
 """The kernel of features in networks that are trained on the set: what they are, evaluation decides."""
@@ -43,8 +44,7 @@ class StoredNetwork(ByContent):
         """Hexadecimal SHA-256 of its description and weights."""
         made = hashlib.sha256(self.architecture.encode())
         for name, value in sorted(self.weights.items()):
-            made.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            made.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            add_tensor(made, name, value)
         return made.hexdigest()
 
     def build(

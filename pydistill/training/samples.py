@@ -1,6 +1,5 @@
 """What a network is trained on: images and targets by index, from a tensor or from a real split."""
 
-import hashlib
 from abc import ABC, abstractmethod
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from pydistill.data.formation import cut, enlarge, repeat_targets
 from pydistill.data.real import RealData, Split
+from pydistill.storage.digests import digest
 
 
 class Samples(ABC):
@@ -133,13 +133,3 @@ class SplitSamples(Samples):
         if self._split is self._data.train:  # the fingerprint covers it, without reading it
             return f"training images of {self._data.fingerprint}"
         return digest(self._split.images, self._split.targets)
-
-
-def digest(*tensors: Tensor) -> str:
-    """SHA-256 of tensors' shapes, types and values, whatever their memory format."""
-    made = hashlib.sha256()
-    for tensor in tensors:
-        plain = tensor.detach().cpu().contiguous()
-        made.update(f"{tuple(plain.shape)} {plain.dtype}".encode())
-        made.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-    return made.hexdigest()
