@@ -9,23 +9,25 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from pydistill._version import __version__
+from pydistill.data.real import RealData
 from pydistill.data.recipe import StoredViews
 from pydistill.errors import FileFormatError
+from pydistill.evaluation.facts import Source
 from pydistill.evaluation.training_sets import TrainingSet
 from pydistill.machine import cpu_level
+from pydistill.storage.digests import digest
 from pydistill.storage.records import Kind, read_json, write_json
 from pydistill.storage.typed import typed
-from pydistill.training.samples import digest
-from pydistill.training.trainer import Training, TrainingJob
+from pydistill.training.scoring import Scored
+from pydistill.training.trainer import Trained, Training, TrainingJob
 
 RECORD = Kind("pydistill.score", 1, "a network's score", "remove it: the network is trained again")
 FOLDER = "PYDISTILL_CACHE"
@@ -50,10 +52,17 @@ class KeptScore:
     execution: str
     counts: tuple[tuple[float, ...], ...] | None = None
 
+    @classmethod
+    def of(cls, scored: Scored, trained: Trained) -> Self:
+        """A network's that was trained now."""
+        counts = None if scored.counts is None else tuple(map(tuple, scored.counts.tolist()))
+        return cls(scored.value, trained.loss, trained.seconds, trained.execution, counts)
+
     @property
-    def tensor(self) -> Tensor | None:
-        """The counts as the task takes them."""
-        return None if self.counts is None else torch.tensor(self.counts, dtype=torch.float64)
+    def scored(self) -> Scored:
+        """The metric, and the counts as the task takes them."""
+        counts = None if self.counts is None else torch.tensor(self.counts, dtype=torch.float64)
+        return Scored(self.value, counts)
 
 
 class Scores:
@@ -80,8 +89,7 @@ class Scores:
         """
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        facts = {name: getattr(score, name) for name in KeptScore.__dataclass_fields__}
-        write_json(path, RECORD, json.loads(json.dumps(facts)))
+        write_json(path, RECORD, asdict(score))
 
     def clear(self) -> None:
         """Remove every score, and the folder where nothing else is in it."""
@@ -93,6 +101,51 @@ class Scores:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"
+
+
+class Memory:
+    """Scores that one evaluation need not measure, and those that it leaves to others.
+
+    Args:
+        baselines: Folder of scores on random selections and on whole data, of any evaluation; None: none.
+        unfinished: Folder of all scores of this evaluation, until it ends; None: none.
+    """
+
+    def __init__(self, baselines: Path | str | None, unfinished: Path | str | None) -> None:
+        self._baselines = None if baselines is None else Scores(Path(baselines))
+        self._unfinished = None if unfinished is None else Scores(Path(unfinished))
+
+    def __bool__(self) -> bool:
+        return self._baselines is not None or self._unfinished is not None
+
+    def find(self, key: str | None, source: Source) -> tuple[KeptScore, bool] | None:
+        """A kept score, and whether another evaluation measured it; None: it is to be measured."""
+        if key is None:
+            return None
+        if self._unfinished is not None and (own := self._unfinished.find(key)) is not None:
+            return own, False
+        if self._baselines is not None and source != "distilled":
+            found = self._baselines.find(key)
+            return None if found is None else (found, True)
+        return None
+
+    def keep(self, key: str | None, source: Source, score: KeptScore) -> None:
+        """Keep a score that was measured; without a key it is not kept.
+
+        Raises:
+            OutputError: It could not be written.
+        """
+        if key is None:
+            return
+        if self._unfinished is not None:
+            self._unfinished.keep(key, score)
+        if self._baselines is not None and source != "distilled":
+            self._baselines.keep(key, score)
+
+    def ended(self) -> None:
+        """Remove what is kept for an evaluation that was ended."""
+        if self._unfinished is not None:
+            self._unfinished.clear()
 
 
 def usual_folder() -> Path:
@@ -119,7 +172,7 @@ def key_of(
         job: Its seed, augmentation, rate, loss and stored views.
         architecture: Its description.
         training: How it is trained.
-        scored: On what it is scored: data, split, preprocessing.
+        scored: On what it is scored, see :func:`scored_on`.
         device: Where.
     """
     facts = {
@@ -135,15 +188,25 @@ def key_of(
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def scored_on(data: RealData, split: str) -> dict[str, Any]:
+    """On what networks are scored, for :func:`key_of`."""
+    return {
+        "data": data.fingerprint,
+        "split": split,
+        "preprocess": data.preprocess.name,
+        "values": digest(*(value for _, value in sorted(data.preprocess.tensors().items()))),
+    }
+
+
 def _digest_of(views: StoredViews | None) -> str | None:
     return None if views is None else digest(views.parameters, views.targets)
 
 
 @cache
 def _code() -> str:
-    """The version and a digest of the library's sources: a changed library measures anew."""
+    """A digest of the version, the sources and the compiled kernels: a changed library measures anew."""
     made = hashlib.sha256(__version__.encode())
     root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".so", ".pyd")):
         made.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return made.hexdigest()

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
 from pydistill.evaluation.as_learned import regress, train_as_learned
 from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
-from pydistill.evaluation.kept import KeptScore, Scores, key_of
+from pydistill.evaluation.kept import KeptScore, Memory, key_of, scored_on
 from pydistill.evaluation.machine import Meter, describe
 from pydistill.evaluation.notes import notes_on, reuse
 from pydistill.evaluation.own_network import OwnNetwork, take
@@ -30,7 +30,6 @@ from pydistill.events import Event, Progress
 from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
 from pydistill.modes import plain_modes
-from pydistill.training.samples import digest
 from pydistill.training.scoring import Scored, assess
 from pydistill.training.trainer import Execution, StepInfo, Trained, Training, TrainingJob, choose, train
 
@@ -108,8 +107,8 @@ def evaluate(
     if not (protocol.architectures or protocol.kernels or distilled.recipe.usable_alone):
         raise ValueError("nothing to score: no network, no kernel, and the set was not learned for one")
     with Meter(where) as meter:
-        stores = tuple(None if each is None else Scores(Path(each)) for each in (baselines, unfinished))
-        running = _Evaluation(distilled, data, protocol, where, execution, on_event, own, *stores)
+        memory = Memory(baselines, unfinished)
+        running = _Evaluation(distilled, data, protocol, where, execution, on_event, own, memory)
         runs = [
             run
             for architecture in protocol.architectures
@@ -136,8 +135,7 @@ def evaluate(
         size=_size(distilled, data),
         pictures=_pictures(distilled, data, running.sets.random[:1]),
     )
-    if running.unfinished is not None:
-        running.unfinished.clear()
+    memory.ended()
     return report
 
 
@@ -153,12 +151,11 @@ class _Evaluation:
         execution: Execution,
         on_event: Callable[[Event], None] | None,
         own: Mapping[str, OwnNetwork],
-        baselines: Scores | None = None,
-        unfinished: Scores | None = None,
+        memory: Memory,
     ) -> None:
         for network in own.values():
             network.check(data.shape, data.task.outputs)
-        self.own, self.baselines, self.unfinished = own, baselines, unfinished
+        self.own, self.memory = own, memory
         self.distilled, self.data, self.protocol = distilled, data, protocol
         self.device, self.execution, self.on_event = device, execution, on_event
         self.augment = distilled.augment if protocol.augment == STORED else protocol.augment
@@ -178,12 +175,6 @@ class _Evaluation:
         }
         self.sets = gather(distilled, data, protocol, self.augment, device)
         self.details: dict[tuple[str, Source, Regime], list[Tensor]] = {}
-        self.scored_on = {
-            "data": data.fingerprint,
-            "split": protocol.split,
-            "preprocess": data.preprocess.name,
-            "values": digest(*(value for _, value in sorted(data.preprocess.tensors().items()))),
-        }
 
     def run(self, architecture: str, training_sets: Sequence[TrainingSet]) -> list[Run]:
         """Train on sets of one source and regime and score."""
@@ -201,62 +192,36 @@ class _Evaluation:
         ]
         stage, runs = _stage(training_sets[0]), []
         keys = [self._key(architecture, each, job) for (each, _), job in zip(plan, jobs, strict=True)]
-        kept = [self._find(key, each) for (each, _), key in zip(plan, keys, strict=True)]
+        kept = [self.memory.find(key, each.source) for (each, _), key in zip(plan, keys, strict=True)]
         missing = [job for job, found in zip(jobs, kept, strict=True) if found is None]
         trained = self._trained(architecture, stage, missing)
         for done, ((each, repeat), key, found) in enumerate(zip(plan, keys, kept, strict=True), 1):
-            if found is not None:
-                score, reused = found
-                was = Scored(score.value, score.tensor)
-                measured = (score.loss, score.seconds, score.execution)
-                runs.append(self._run(architecture, each, repeat, was, *measured, reused=reused))
-                self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * was.value:.1f} %")
-                continue
-            network, result = next(trained)
-            scored = assess(network, self.data, self.split, self.device)
-            measured = (result.loss, result.seconds, result.execution)
-            runs.append(self._run(architecture, each, repeat, scored, *measured))
-            self._keep(key, each, scored, measured)
-            self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * scored.value:.1f} %")
+            network: nn.Module | None = None
+            if found is None:
+                network, result = next(trained)
+                scored = assess(network, self.data, self.split, self.device)
+                found = KeptScore.of(scored, result), False
+                self.memory.keep(key, each.source, found[0])
+            score, reused = found
+            measured = (score.loss, score.seconds, score.execution)
+            runs.append(self._run(architecture, each, repeat, score.scored, *measured, reused=reused))
+            self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * score.value:.1f} %")
             if TRAINED in self.kernels and each.source != "whole" and isinstance(network, nets.Network):
                 kernel = Features([layered(network.eval())])
                 runs += self._regressed(f"features of trained {architecture}", kernel, [each], repeat)
         return runs
 
-    # ---- what was measured before ----------------------------------------------------------------------
-
     def _key(self, architecture: str, each: TrainingSet, job: TrainingJob) -> str | None:
         """Under which a network's score is kept; None: it is not, since the network itself is needed."""
-        if (self.baselines is None and self.unfinished is None) or architecture in self.own:
+        if not self.memory or architecture in self.own:
             return None
         if TRAINED in self.kernels and each.source != "whole":
             return None
-        return key_of(each, job, architecture, self.training, self.scored_on, self.device)
+        return key_of(each, job, architecture, self.training, self._scored_on, self.device)
 
-    def _find(self, key: str | None, each: TrainingSet) -> tuple[KeptScore, bool] | None:
-        """A kept score, and whether an earlier evaluation measured it."""
-        if key is None:
-            return None
-        if self.unfinished is not None and (found := self.unfinished.find(key)) is not None:
-            return found, False
-        if self.baselines is not None and each.source != "distilled":
-            found = self.baselines.find(key)
-            return None if found is None else (found, True)
-        return None
-
-    def _keep(
-        self, key: str | None, each: TrainingSet, scored: Scored, measured: tuple[float, float, str]
-    ) -> None:
-        if key is None:
-            return
-        counts = None if scored.counts is None else tuple(map(tuple, scored.counts.tolist()))
-        score = KeptScore(scored.value, *measured, counts)
-        if self.unfinished is not None:
-            self.unfinished.keep(key, score)
-        if self.baselines is not None and each.source != "distilled":
-            self.baselines.keep(key, score)
-
-    # ---- training ---------------------------------------------------------------------------------------
+    @cached_property
+    def _scored_on(self) -> Mapping[str, Any]:
+        return scored_on(self.data, self.protocol.split)
 
     def _trained(
         self, architecture: str, stage: str, jobs: Sequence[TrainingJob]
@@ -293,11 +258,10 @@ class _Evaluation:
 
     def _parts(self, network: nets.Network, jobs: Sequence[TrainingJob]) -> list[Sequence[TrainingJob]]:
         """What is trained in one call: all jobs, or each alone where scores are kept one by one."""
-        kept = self.baselines is not None or self.unfinished is not None
         mode = self.execution
-        if kept and jobs and mode == "auto":
+        if self.memory and jobs and mode == "auto":
             mode = choose(network, jobs[0], self.training, len(jobs))
-        return [[job] for job in jobs] if kept and mode == "loop" else [jobs] if jobs else []
+        return [[job] for job in jobs] if self.memory and mode == "loop" else [jobs] if jobs else []
 
     def own_trainings(self) -> list[Run]:
         """The training that the set was learned through, on it and on random selections."""
