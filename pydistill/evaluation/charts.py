@@ -1,16 +1,15 @@
 """Drawings of a report's page: every network as a dot."""
 
-from html import escape
 from typing import TYPE_CHECKING
 
 from pydistill.evaluation.facts import SOURCE_NAMES, Regime, Source
-from pydistill.html.charts import Axis, percentages
-from pydistill.shown import printable
+from pydistill.html.charts import SIDE, WIDTH, Axis, percentages
+from pydistill.html.parts import text
 
 if TYPE_CHECKING:
     from pydistill.evaluation.report import Report
 
-_WIDTH, _SIDE, _LINE, _TOP = 560, 24, 56, 6
+_LINE, _TOP = 56, 6
 
 
 def axis_of(report: "Report") -> Axis:
@@ -21,27 +20,27 @@ def axis_of(report: "Report") -> Axis:
 def dots(report: "Report", architecture: str, regime: Regime, axis: Axis) -> str:
     """Every run as a dot, a line a source, the mean as a bar."""
     sources = report.sources(architecture, regime)
-    span = _WIDTH - 2 * _SIDE
+    span = WIDTH - 2 * SIDE
     bottom = _TOP + _LINE * len(sources)
     marks = []
     for tick in axis.ticks():
-        x = _SIDE + span * axis.share(tick)
+        x = SIDE + span * axis.share(tick)
         marks.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>')
         marks.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 18}">{tick:g}</text>')
-    caption = f"{escape(printable(report.metric))} of each network, %"
-    marks.append(f'<text class="tick" x="{_WIDTH / 2:.0f}" y="{bottom + 42}">{caption}</text>')
+    caption = f"{text(report.metric)} of each network, %"
+    marks.append(f'<text class="tick" x="{WIDTH / 2:.0f}" y="{bottom + 42}">{caption}</text>')
     for line, source in enumerate(sources):
         y = _TOP + _LINE * line + 38
-        mean = _SIDE + span * axis.share(100 * report.summary(architecture, source, regime).mean)
+        mean = SIDE + span * axis.share(100 * report.summary(architecture, source, regime).mean)
         ends = f'x1="{mean:.1f}" x2="{mean:.1f}" y1="{y - 13}" y2="{y + 13}"'
-        marks.append(f'<text class="name" x="{_SIDE}" y="{y - 22}">{SOURCE_NAMES[source]}</text>')
+        marks.append(f'<text class="name" x="{SIDE}" y="{y - 22}">{SOURCE_NAMES[source]}</text>')
         marks.append(f'<line class="mean {source}" {ends}/>')
         draws = report.values(architecture, source, regime)
         for at, draw in enumerate(draws):
             height = y + (at - (len(draws) - 1) / 2) * min(6.0, 20 / len(draws))
-            marks.extend(_dot(source, _SIDE + span * axis.share(100 * v), height, v) for v in draw)
+            marks.extend(_dot(source, SIDE + span * axis.share(100 * v), height, v) for v in draw)
     told = f"{report.metric} of every network of {architecture}, by what it was trained on"
-    box = f'<svg viewBox="0 0 {_WIDTH} {bottom + 50}" role="img" aria-label="{escape(printable(told))}">'
+    box = f'<svg viewBox="0 0 {WIDTH} {bottom + 50}" role="img" aria-label="{text(told)}">'
     below = "A dot a network; the bar is the mean. Draws lie one above the other."
     return "\n".join([box, *marks, "</svg>", f'<p class="caption">{below}</p>'])
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-from pydistill.shown import printable
+from pydistill.html.parts import text
 
-_WIDTH, _SIDE = 560, 24
+WIDTH, SIDE = 560, 24
+"""Of a drawing, and of its margins at the left and the right."""
 _TALL, _LEFT = 200, 76
 _FEW = 40
 """Points of a curve up to which each is marked by a dot."""
@@ -67,7 +67,7 @@ def curve(name: str, steps: Sequence[int], values: Sequence[float | None]) -> st
     logarithmic = min(lows) > 0 and max(lows) > 100 * min(lows)
     axis = _decades(lows) if logarithmic else _linear(lows)
     first, last = points[0][0], max(points[-1][0], points[0][0] + 1)
-    span, tall, bottom = _WIDTH - _LEFT - _SIDE, _TALL - 60, _TALL - 44
+    span, tall, bottom = WIDTH - _LEFT - SIDE, _TALL - 60, _TALL - 44
     places = [
         (
             _LEFT + span * (step - first) / (last - first),
@@ -79,19 +79,19 @@ def curve(name: str, steps: Sequence[int], values: Sequence[float | None]) -> st
     for tick in axis.ticks():
         y = bottom - tall * axis.share(tick)
         shown = f"{10**tick if logarithmic else tick:.4g}"
-        marks.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _SIDE}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        marks.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - SIDE}" y1="{y:.1f}" y2="{y:.1f}"/>')
         marks.append(f'<text class="side" x="{_LEFT - 8}" y="{y + 4:.1f}">{shown}</text>')
-    for x, step in ((_LEFT, first), (_WIDTH - _SIDE, last)):
+    for x, step in ((_LEFT, first), (WIDTH - SIDE, last)):
         marks.append(f'<text class="tick" x="{x}" y="{bottom + 20}">{step:,}</text>')
     marks.append(f'<text class="tick" x="{_LEFT + span / 2:.0f}" y="{bottom + 38}">iteration</text>')
     drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     marks.append(f'<polyline class="curve" points="{drawn}"/>')
     if len(places) <= _FEW:
         marks += [f'<circle class="distilled" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]
-    told = _text(f"{name} by iteration")
-    box = f'<svg viewBox="0 0 {_WIDTH} {_TALL}" role="img" aria-label="{told}">'
+    told = text(f"{name} by iteration")
+    box = f'<svg viewBox="0 0 {WIDTH} {_TALL}" role="img" aria-label="{told}">'
     ends = f"from {points[0][1]:.4g} to {points[-1][1]:.4g}{', logarithmic axis' if logarithmic else ''}"
-    caption = f"<figcaption>{_text(name)}: {ends}</figcaption>"
+    caption = f"<figcaption>{text(name)}: {ends}</figcaption>"
     return "\n".join(["<figure>", box, *marks, "</svg>", caption, "</figure>"])
 
 
@@ -112,7 +112,3 @@ def _decades(values: Sequence[float]) -> Axis:
 def _round_step(rough: float) -> float:
     power = 10.0 ** math.floor(math.log10(rough))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))
