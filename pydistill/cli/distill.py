@@ -90,13 +90,13 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _require_budget(run: dict[str, Any]) -> None:
-    """Refuse none or several, in the command line's words."""
+def _budget(run: dict[str, Any]) -> Budget:
+    """The budget that is given; none or several are refused in the command line's words."""
     given = [OPTIONS[kind] for kind in KINDS if kind in run]
     if len(given) != 1:
         found = " and ".join(given) or "none"
         raise ValueError(f"one budget is needed, of {', '.join(OPTIONS.values())}; found {found}")
-    Budget.of(**{kind: run[kind] for kind in KINDS if kind in run})
+    return Budget.of(**{kind: run[kind] for kind in KINDS if kind in run})
 
 
 @contextlib.contextmanager
@@ -126,17 +126,17 @@ def _shorter(method: Method, preset: str | None, chosen: dict[str, Any]) -> str:
 
 
 def _foretell(
-    options: argparse.Namespace, screen: Console, method: Method, run: dict[str, Any]
+    options: argparse.Namespace, screen: Console, method: Method, budget: Budget, run: dict[str, Any]
 ) -> dict[str, Any]:
     from pydistill.cli.forecast import of_distillation
 
-    run = {name: value for name, value in run.items() if name not in ("preset", "checkpoint_every")}
+    passed = ("preset", "checkpoint_every", *KINDS)
+    run = {name: value for name, value in run.items() if name not in passed}
     require_free(options.out, resume=run.get("resume", False), overwrite=run.pop("overwrite", False))
     data = load_data(**recipe_of(options))
     say(screen, data.summary())
     for text in notices(method, resolve_device(run.get("device", "auto"))):
         say(screen, text)
-    budget = Budget.of(**{kind: run.pop(kind) for kind in KINDS if kind in run})
     forecast = of_distillation(data, method, folder=options.out, budget=budget, **run)
     return foretell(screen, forecast, options.out)
 
@@ -145,9 +145,9 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     chosen, run = given_options(options, "option"), given_options(options, "distill")
     # What is misspelt is said before data is read.
     method = make_method(options.method, run.get("preset"), **chosen)
-    _require_budget(run)
+    budget = _budget(run)
     if options.dry_run:
-        return _foretell(options, screen, method, run)
+        return _foretell(options, screen, method, budget, run)
     listener = Listener(screen, options.signals, _shorter(method, run.get("preset"), chosen))
     with left_as_found(options.out), _advised(options, listener):
         prepare(options.out, resume=run.get("resume", False), overwrite=run.get("overwrite", False))
