@@ -217,6 +217,11 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         return self.task.hard(self.targets)
 
     @property
+    def images_a_class(self) -> list[int]:
+        """Stored images of each class, by :attr:`classes`."""
+        return torch.bincount(self.classes.cpu(), minlength=len(self.task.class_names)).tolist()
+
+    @property
     def label_kind(self) -> LabelKind:
         """What is learned from where the set is used as stored.
 

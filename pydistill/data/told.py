@@ -24,6 +24,12 @@ _SHORT = 3
 """Most classes with fewer images that are named."""
 _LONGEST = 60
 """Letters of a name."""
+_LABELS = {
+    "classes": "classes",
+    "probabilities": "probabilities",
+    "values": "values to regress",
+    "views": "probabilities of stored views",
+}
 _STYLE = "border-collapse:collapse;text-align:left"
 
 
@@ -96,8 +102,8 @@ def _each(distilled: "DistilledData") -> str:
     made = distilled.provenance
     if {*made.budget} <= {"ipc"} or made.part_of is not None:
         return str(made.ipc)
-    counts = torch.bincount(distilled.classes.cpu(), minlength=len(distilled.task.class_names))
-    low, high = int(counts.min()), int(counts.max())
+    counts = distilled.images_a_class
+    low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low} to {high}"
 
 
@@ -110,7 +116,7 @@ def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
         ("method", f"{_cut(made.method)} on {_cut(made.data)}"),
         ("stored", count),
         ("classes", f"{len(names)} classes ({some(names)}), {_each(distilled)} images each"),
-        ("labels", _labels(distilled)),
+        ("labels", f"labels: {_LABELS[distilled.label_kind]}"),
         ("bytes", f"{distilled.nbytes['total']:,} bytes"),
     ]
     if made.part_of is not None:
@@ -124,14 +130,6 @@ def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
     if distilled.images.device.type != "cpu":
         facts.append(("device", f"on {distilled.images.device}"))
     return facts
-
-
-def _labels(distilled: "DistilledData") -> str:
-    if distilled.recipe.views is not None:
-        return "labels: probabilities of stored views"
-    if not distilled.task.soft(distilled.targets):
-        return "labels: classes"
-    return "labels: values to regress" if distilled.recipe.loss == "squared" else "labels: probabilities"
 
 
 def _splits(data: "RealData") -> list[tuple[str, "Split"]]:

@@ -371,9 +371,9 @@ def _stage(training_set: TrainingSet) -> str:
 
 def _size(distilled: DistilledData, data: RealData) -> dict[str, Any]:
     """A set's size as every budget counts it, see :attr:`Report.size`."""
-    counts = torch.bincount(distilled.classes.cpu(), minlength=distilled.task.outputs)
+    counts = distilled.images_a_class
     return {
-        "images_a_class": [int(counts.min()), int(counts.max())],
+        "images_a_class": [min(counts), max(counts)],
         "images": len(distilled.images),
         "fraction": len(distilled.images) / len(data.train),
         "nbytes": distilled.nbytes["total"],
