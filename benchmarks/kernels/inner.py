@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks import measure
 from pydistill import nets
 from pydistill.optim import Sgd
-from pydistill.training.unrolled import InnerLoop
+from pydistill.training.inner_loop import InnerLoop
 
 IMAGES, SHAPE, CLASSES, RATE = 100, (3, 32, 32), 10, 0.01
 STEPS = (2, 4, 8, 16, 32, 64)

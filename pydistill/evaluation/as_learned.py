@@ -14,9 +14,9 @@ from pydistill.kernels.functions import Kernel
 from pydistill.kernels.ridge import KernelRidge
 from pydistill.modes import plain_modes
 from pydistill.tasks.base import chunks
+from pydistill.training.inner_loop import InnerLoop
 from pydistill.training.samples import Samples
 from pydistill.training.scoring import ScoreAccumulator, Scored
-from pydistill.training.unrolled import InnerLoop
 
 _ROWS = 1024
 """Images of a split predicted at a time: bounds memory."""

@@ -30,7 +30,8 @@ from pydistill.optim.schedules import SCHEDULES
 from pydistill.parameter.own_experts import OwnExperts
 from pydistill.storage.checkpoint import CACHE
 from pydistill.tasks import Draw
-from pydistill.training.unrolled import InnerLoop
+from pydistill.training.inner_loop import InnerLoop
+from pydistill.training.unrolled import KEEP_EVERY
 
 _OWN_BATCH = 256
 """Real images a step of a method's own experts."""
@@ -88,13 +89,7 @@ class TrajectoryMatching(Method):
     )
     learn_labels: bool = option(False, "whether the targets' logits are learned")
     label_rate: float = option(2.0, "step size on the labels' logits", above=0)
-    keep_every: int | None = option(
-        None,
-        "one state of the training in so many is kept, the rest computed again; 0: the graphs of all steps "
-        "are kept, faster in more memory; none: 1, on a GPU 0 where they fit",
-        low=0,
-        memory=True,
-    )
+    keep_every: int | None = option(None, KEEP_EVERY, low=0, memory=True)
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     network: str = option("convnet", "network of the experts, for example convnet:width=64")
     augment: str = option("auto", "augmentation in the training; auto: what suits the data; none")

@@ -25,7 +25,8 @@ from pydistill.engine.problem import Problem
 from pydistill.optim import Tensors
 from pydistill.optim.schedules import SCHEDULES
 from pydistill.tasks.base import chunks
-from pydistill.training.unrolled import InnerLoop
+from pydistill.training.inner_loop import InnerLoop
+from pydistill.training.unrolled import KEEP_EVERY
 
 _LEAST_MOMENTUM = 0.01
 """Where a momentum that is learned starts from at least: it is learned as a logit."""
@@ -60,13 +61,7 @@ class MetaLearning(Method):
     learn_hyper: bool = option(False, "whether momentum and weight decay are learned; under sgd")
     learn_weights: bool = option(False, "whether the initial weights are learned, and stored with the set")
     scalar_rate: float = option(0.01, "Adam's step size on labels and on logarithms of rates", above=0)
-    keep_every: int | None = option(
-        None,
-        "one state of the training in so many is kept, the rest computed again; 0: the graphs of all steps "
-        "are kept, faster in more memory; none: 1, on a GPU 0 where they fit",
-        low=0,
-        memory=True,
-    )
+    keep_every: int | None = option(None, KEEP_EVERY, low=0, memory=True)
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     network: str = option("convnet", "network to train, for example convnet:width=64")
     augment: str = option("none", "augmentation in the training; auto: what suits the data; none")

@@ -11,7 +11,7 @@ from pydistill.data import RealData
 from pydistill.data.real import Split
 from pydistill.engine.method import methods
 from pydistill.engine.run import distill
-from pydistill.training.unrolled import InnerLoop
+from pydistill.training.inner_loop import InnerLoop
 from tests.engine.test_methods import small
 
 

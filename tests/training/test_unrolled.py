@@ -13,7 +13,8 @@ from pydistill import nets
 from pydistill.errors import DivergenceError
 from pydistill.optim import Adam, Optimiser, Sgd, Tensors
 from pydistill.training import unrolled
-from pydistill.training.unrolled import InnerLoop, State, unroll
+from pydistill.training.inner_loop import InnerLoop
+from pydistill.training.unrolled import State, unroll
 
 NETWORKS = {
     "mlp": "mlp:width=16",
