@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import Packed
-from pydistill.data.pictures import grid
+from pydistill.data.pictures import grid, rows
 from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
 from pydistill.evaluation.as_learned import regress, train_as_learned
@@ -155,7 +155,7 @@ class _Evaluation:
         memory: Memory,
     ) -> None:
         for network in own.values():
-            network.check(data.shape, data.task.outputs)
+            network.check(data.shape, data.task)
         self.own, self.memory = own, memory
         self.distilled, self.data, self.protocol = distilled, data, protocol
         self.device, self.execution, self.on_event = device, execution, on_event
@@ -374,6 +374,7 @@ def _size(distilled: DistilledData, data: RealData) -> dict[str, Any]:
     counts = distilled.images_a_class
     return {
         "images_a_class": [min(counts), max(counts)],
+        "by_class": distilled.task.by_class,
         "images": len(distilled.images),
         "fraction": len(distilled.images) / len(data.train),
         "nbytes": distilled.nbytes["total"],
@@ -407,16 +408,14 @@ def _few(names: Sequence[str]) -> str:
 
 def _pictures(distilled: DistilledData, data: RealData, random: Sequence[Packed]) -> dict[str, bytes]:
     """Of what is stored."""
-    names = data.task.class_names[:_SHOWN_CLASSES]
-    pixels, classes = distilled.pixels(), distilled.classes
-    rows = [(name, pixels[classes == at]) for at, name in enumerate(names)]
-    found = {"distilled": [(name, images) for name, images in rows if len(images)]}
+    task = data.task
+    shown = {"distilled": (distilled.pixels(), distilled.hard_targets)}
     for packed in random:
-        pixels = data.preprocess.invert(packed.images)
-        found["random"] = [(name, pixels[packed.groups == at]) for at, name in enumerate(names)]
+        shown["random"] = (data.preprocess.invert(packed.images), packed.targets)
     pictures = {}
-    for source, rows in found.items():
+    for source, (pixels, targets) in shown.items():
         file = io.BytesIO()
-        grid(rows, columns=_SHOWN_COLUMNS).save(file, format="PNG")
+        found = rows(task, pixels, targets, columns=_SHOWN_COLUMNS, most=_SHOWN_CLASSES)
+        grid(found, columns=_SHOWN_COLUMNS).save(file, format="PNG")
         pictures[source] = file.getvalue()
     return pictures

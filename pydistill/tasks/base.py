@@ -275,6 +275,14 @@ class Task(ABC):
         """Pixels (N, C, H, W) in [0, 1] with targets drawn into them, where they can be."""
         return pixels
 
+    def require_by_class(self, what: str) -> None:
+        """Raise ``ValueError`` where an image is not of exactly one class, which ``what`` needs."""
+        if not self.by_class:
+            raise ValueError(
+                f"{what} needs images of one class each, which {self.name} has not: an image may hold "
+                "several"
+            )
+
     def describe(self) -> dict[str, Any]:
         """As JSON holds it; :func:`pydistill.tasks.restore` is the inverse."""
         return {"name": self.name, "class_names": list(self.class_names)}
