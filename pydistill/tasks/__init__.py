@@ -7,8 +7,11 @@ from typing import Any
 from pydistill.tasks.base import Draw, Groups, Movement, Task
 from pydistill.tasks.classification import Classification
 from pydistill.tasks.metric import Breakdown, Metric
+from pydistill.tasks.segmentation import Segmentation
 
-TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
+TASKS: Mapping[str, type[Task]] = MappingProxyType(
+    {task.name: task for task in (Classification, Segmentation)}
+)
 """Every task by name."""
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "Groups",
     "Metric",
     "Movement",
+    "Segmentation",
     "Task",
     "restore",
 ]
