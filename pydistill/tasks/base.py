@@ -289,6 +289,31 @@ class Task(ABC):
                 "several"
             )
 
+    def column(self, kind: Kind) -> str:
+        """The column of a table that holds targets of a kind, a row a stored image."""
+        return "target"
+
+    def columns(self, targets: Tensor, hard: Tensor) -> dict[str, Tensor]:
+        """Columns of such a table.
+
+        Args:
+            targets: (M, ...) of the stored images.
+            hard: (M, ...) the same as the real data has them.
+        """
+        return {"target": targets}
+
+    def annotations(self, targets: Tensor, files: Sequence[str]) -> dict[str, Tensor | dict[str, Any]]:
+        """Files to write beside exported pictures, for other programs to read targets from.
+
+        Args:
+            targets: (M, ...) as the real data has them.
+            files: Paths of the pictures, relative to the folder.
+
+        Returns:
+            By path: (H, W) uint8 for a grey PNG, or what JSON holds.
+        """
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """As JSON holds it; :func:`pydistill.tasks.restore` is the inverse."""
         return {"name": self.name, "class_names": list(self.class_names)}

@@ -60,6 +60,12 @@ class Classification(Task):
         share = share.to(wide.dtype)
         return share.T @ wide, share.sum(0)
 
+    def column(self, kind: Kind) -> str:
+        return "label" if kind == "hard" else "target"
+
+    def columns(self, targets: Tensor, hard: Tensor) -> dict[str, Tensor]:
+        return {"label": hard} | ({"target": targets} if self.soft(targets) else {})
+
     def check_outputs(self, outputs: Tensor, images: Tensor) -> None:
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         if found != (len(images), self.outputs):
