@@ -6,15 +6,19 @@ from typing import Any
 
 from pydistill.tasks.base import Draw, Groups, Movement, Task
 from pydistill.tasks.classification import Classification
+from pydistill.tasks.detection import Detection
 from pydistill.tasks.metric import Breakdown, Metric
 
-TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
+TASKS: Mapping[str, type[Task]] = MappingProxyType(
+    {task.name: task for task in (Classification, Detection)}
+)
 """Every task by name."""
 
 __all__ = [
     "TASKS",
     "Breakdown",
     "Classification",
+    "Detection",
     "Draw",
     "Groups",
     "Metric",
