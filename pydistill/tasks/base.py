@@ -217,12 +217,15 @@ class Task(ABC):
         return Groups((EVERY,), (torch.arange(len(targets)),))
 
     @abstractmethod
-    def group_sums(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def group_sums(
+        self, features: Tensor, targets: Tensor, size: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Sums of features by group, additive over chunks of a batch and differentiable in ``features``.
 
         Args:
             features: (N, ...) what a network makes of N images.
             targets: (N, ...) their targets.
+            size: (H, W) of the images; needed where features are maps and targets are in pixels.
 
         Returns:
             sums (G, D) and mass (G,), both in float32 or wider: a group's mean is ``sums / mass``.

@@ -52,7 +52,9 @@ class Classification(Task):
             tuple(torch.nonzero(targets == index).flatten() for index in range(self.outputs)),
         )
 
-    def group_sums(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def group_sums(
+        self, features: Tensor, targets: Tensor, size: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Class sums of flattened features; a soft target shares an image out among the classes."""
         wide = features.flatten(1)
         wide = wide if wide.dtype == torch.float64 else wide.float()
