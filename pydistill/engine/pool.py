@@ -177,7 +177,7 @@ class Pool(Networks):
         parameters = augmentation.sample(
             len(images), generator, together=False, size=(images.shape[2], images.shape[3])
         )
-        return augmentation.apply(images, parameters), targets
+        return augmentation.apply(images, targets, parameters, problem.task)
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ class Problem:
 
     @cached_property
     def groups(self) -> Groups:
-        """The training images by group (class)."""
-        return self.data.task.groups(self.data.train.targets)
+        """The training images by what the budget is shared out over: classes, where each is of one."""
+        return self.data.task.strata(self.data.train.targets)
 
     @cached_property
     def each(self) -> list[int]:
@@ -150,6 +150,11 @@ def make_problem(
         if value is not None:
             checks.integer(name, value, low)
     where = resolve_device(device)
+    if budget.kind == "ipc" and not data.task.by_class:
+        raise ValueError(
+            f"{data.task.name} has no images a class, since an image may hold several: give images=, "
+            "fraction= or nbytes= (--images, --fraction, --bytes) in place of ipc"
+        )
     problem = Problem(
         data,
         budget,

@@ -16,7 +16,7 @@ from pydistill.modes import plain_modes
 from pydistill.tasks.base import chunks
 from pydistill.training.inner_loop import InnerLoop
 from pydistill.training.samples import Samples
-from pydistill.training.scoring import ScoreAccumulator, Scored
+from pydistill.training.scoring import Scored
 
 _ROWS = 1024
 """Images of a split predicted at a time: bounds memory."""
@@ -94,13 +94,10 @@ def regress(
         outputs = machine.regression_.outputs(machine.regression_.rows)
         fitted.append(machine)
         solved.append((float((outputs - values).square().sum(1).mean() / 2), seconds))
-    accumulators = [ScoreAccumulator(data.task) for _ in sets]
+    metrics = [data.task.make_metric() for _ in sets]
     for part in chunks(len(split), _ROWS):
         rows = kernel.rows(data.inputs(split, part, device))
         targets = split.targets[part].to(device)
-        for accumulator, machine in zip(accumulators, fitted, strict=True):
-            accumulator.add(machine.regression_.outputs(rows), targets)
-    return [
-        Regressed(accumulator.done(), *facts)
-        for accumulator, facts in zip(accumulators, solved, strict=True)
-    ]
+        for metric, machine in zip(metrics, fitted, strict=True):
+            metric.update(machine.regression_.outputs(rows), targets)
+    return [Regressed(Scored.of(metric), *facts) for metric, facts in zip(metrics, solved, strict=True)]

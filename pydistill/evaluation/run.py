@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import Packed
-from pydistill.data.pictures import grid
+from pydistill.data.pictures import grid, rows
 from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
 from pydistill.evaluation.as_learned import regress, train_as_learned
@@ -30,6 +30,7 @@ from pydistill.events import Event, Progress
 from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
 from pydistill.modes import plain_modes
+from pydistill.tasks import Breakdown
 from pydistill.training.scoring import Scored, assess
 from pydistill.training.trainer import Execution, StepInfo, Trained, Training, TrainingJob, choose, train
 
@@ -154,7 +155,7 @@ class _Evaluation:
         memory: Memory,
     ) -> None:
         for network in own.values():
-            network.check(data.shape, data.task.outputs)
+            network.check(data.shape, data.task)
         self.own, self.memory = own, memory
         self.distilled, self.data, self.protocol = distilled, data, protocol
         self.device, self.execution, self.on_event = device, execution, on_event
@@ -174,7 +175,7 @@ class _Evaluation:
             for text in protocol.kernels or ((kernel,) if kernel else ())
         }
         self.sets = gather(distilled, data, protocol, self.augment, device)
-        self.details: dict[tuple[str, Source, Regime], list[Tensor]] = {}
+        self.details: dict[tuple[str, Source, Regime], list[Breakdown]] = {}
 
     def run(self, architecture: str, training_sets: Sequence[TrainingSet]) -> list[Run]:
         """Train on sets of one source and regime and score."""
@@ -205,7 +206,8 @@ class _Evaluation:
             score, reused = found
             measured = (score.loss, score.seconds, score.execution)
             runs.append(self._run(architecture, each, repeat, score.scored, *measured, reused=reused))
-            self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * score.value:.1f} %")
+            told = f"{architecture} {100 * score.scored.value:.1f} %"
+            self._tell(f"score {stage}", done, len(plan), told)
             if TRAINED in self.kernels and each.source != "whole" and isinstance(network, nets.Network):
                 kernel = Features([layered(network.eval())])
                 runs += self._regressed(f"features of trained {architecture}", kernel, [each], repeat)
@@ -308,10 +310,8 @@ class _Evaluation:
     def detailed(self) -> tuple[Detail, ...]:
         """Answers class by class, of all networks of one architecture on one kind of set."""
         found = []
-        for key, counts in self.details.items():
-            made = self.data.task.breakdown(torch.stack(counts).sum(0))
-            if made is not None:
-                found.append(Detail(*key, len(counts), made))
+        for key, several in self.details.items():
+            found.append(Detail(*key, len(several), Breakdown.mean(several)))
         return tuple(found)
 
     def _run(
@@ -328,9 +328,9 @@ class _Evaluation:
     ) -> Run:
         """A run, its answers class by class added to those of its kind."""
         regime = each.facts.regime
-        if scored.counts is not None:
-            self.details.setdefault((name, each.source, regime), []).append(scored.counts)
-        facts = (scored.value, loss, seconds, execution, regime, reused)
+        if scored.breakdown is not None:
+            self.details.setdefault((name, each.source, regime), []).append(scored.breakdown)
+        facts = (scored.value, loss, seconds, execution, regime, reused, scored.values, scored.spread)
         return Run(name, each.source, each.draw, repeat, *facts)
 
     def _values(self, training_set: TrainingSet) -> Tensor:
@@ -374,6 +374,7 @@ def _size(distilled: DistilledData, data: RealData) -> dict[str, Any]:
     counts = distilled.images_a_class
     return {
         "images_a_class": [min(counts), max(counts)],
+        "by_class": distilled.task.by_class,
         "images": len(distilled.images),
         "fraction": len(distilled.images) / len(data.train),
         "nbytes": distilled.nbytes["total"],
@@ -407,16 +408,14 @@ def _few(names: Sequence[str]) -> str:
 
 def _pictures(distilled: DistilledData, data: RealData, random: Sequence[Packed]) -> dict[str, bytes]:
     """Of what is stored."""
-    names = data.task.class_names[:_SHOWN_CLASSES]
-    pixels, classes = distilled.pixels(), distilled.classes
-    rows = [(name, pixels[classes == at]) for at, name in enumerate(names)]
-    found = {"distilled": [(name, images) for name, images in rows if len(images)]}
+    task = data.task
+    shown = {"distilled": (distilled.pixels(), distilled.hard_targets)}
     for packed in random:
-        pixels = data.preprocess.invert(packed.images)
-        found["random"] = [(name, pixels[packed.groups == at]) for at, name in enumerate(names)]
+        shown["random"] = (data.preprocess.invert(packed.images), packed.targets)
     pictures = {}
-    for source, rows in found.items():
+    for source, (pixels, targets) in shown.items():
         file = io.BytesIO()
-        grid(rows, columns=_SHOWN_COLUMNS).save(file, format="PNG")
+        found = rows(task, pixels, targets, columns=_SHOWN_COLUMNS, most=_SHOWN_CLASSES)
+        grid(found, columns=_SHOWN_COLUMNS).save(file, format="PNG")
         pictures[source] = file.getvalue()
     return pictures

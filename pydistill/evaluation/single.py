@@ -117,12 +117,7 @@ def _require_fit(module: nn.Module, images: Tensor, small: DistilledData) -> Non
         raise ValueError(
             f"the network does not take images of shape {small.shape}, network input of this set: {error}"
         ) from error
-    found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if found != (len(images), small.task.outputs):
-        raise ValueError(
-            f"expected outputs ({len(images)}, {small.task.outputs}) of the network, one for each class, "
-            f"found {found}"
-        )
+    small.task.check_outputs(outputs, images)
 
 
 def _callback(on_event: Callable[[Event], None] | None, steps: int) -> "Callable[[StepInfo], None] | None":

@@ -137,7 +137,8 @@ class Expert:
                 size=(images.shape[2], images.shape[3]),
             )
             targets = self.data.train.targets[part].to(self.device)
-            loss, gradients = self._gradients(parameters, self._augmentation.apply(images, drawn), targets)
+            images, targets = self._augmentation.apply(images, targets, drawn, self.data.task)
+            loss, gradients = self._gradients(parameters, images, targets)
             training.make_optimiser().update_(
                 parameters, gradients, state["optimiser"], training.learning_rate
             )

@@ -9,6 +9,7 @@ from torch import Tensor
 from pydistill import seeds
 from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import StoredViews
+from pydistill.tasks import Task
 
 if TYPE_CHECKING:
     from pydistill.training.trainer import TrainingJob
@@ -36,20 +37,21 @@ class Feed:
 class DrawnAugmentation:
     """The jobs' augmentation: each job draws for its own images, from its own generator."""
 
-    def __init__(self, members: Sequence["TrainingJob"]) -> None:
-        self._augmentation = Augmentation.parse(members[0].augment)
+    def __init__(self, members: Sequence["TrainingJob"], task: Task) -> None:
+        self._augmentation, self._task = Augmentation.parse(members[0].augment), task
         self._generators = [seeds.generator(job.seed, "augmentation") for job in members]
 
-    def apply(self, images: Tensor) -> Tensor:
-        """(E * M, C, H, W), the first M of the first job, and so on."""
+    def apply(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(E * M, C, H, W) and targets (E * M, ...), the first M of the first job, and so on."""
         if not self._augmentation.transforms:
-            return images
+            return images, targets
         each, size = len(images) // len(self._generators), (images.shape[2], images.shape[3])
         drawn = [
             self._augmentation.sample(each, generator, together=True, size=size).values
             for generator in self._generators
         ]
-        return self._augmentation.apply(images, Parameters(torch.cat(drawn), size))
+        parameters = Parameters(torch.cat(drawn), size)
+        return self._augmentation.apply(images, targets, parameters, self._task)
 
 
 class StoredAugmentation:
@@ -69,4 +71,4 @@ class StoredAugmentation:
         values, targets = self._parameters[at], self._targets[at]
         if indices is not None:
             values, targets = values[indices], targets[indices.to(targets.device)]
-        return self._augmentation.apply(images, Parameters(values, size)), targets
+        return self._augmentation.apply_images(images, Parameters(values, size)), targets

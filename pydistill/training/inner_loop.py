@@ -140,7 +140,7 @@ class InnerLoop:
                 )
                 for member in members
             ]
-            chosen = augmentation.apply(
+            chosen = augmentation.apply_images(
                 chosen, Parameters(torch.cat([each.values for each in drawn]), size)
             )
         if self.networks is None:

@@ -315,14 +315,14 @@ class _Run:
             name: value for name, value in network.named_parameters() if value.requires_grad
         }
         values, state = list(parameters.values()), training.optimiser.init(parameters)
-        batches, drawn = _batches(job, training.batch_size), DrawnAugmentation([job])
+        batches, drawn = _batches(job, training.batch_size), DrawnAugmentation([job], self.task)
         stored = None if job.views is None else StoredAugmentation(job, job.views, self.device)
         loss, epoch = torch.zeros((), device=self.device), 0
         for step in range(training.steps):
             indices, ends = next(batches)
             images, targets = job.samples.batch(indices)
             if stored is None:
-                images = drawn.apply(images)
+                images, targets = drawn.apply(images, targets)
             else:
                 images, targets = stored.apply(images, indices, epoch)
             loss = self.loss(network, images, targets, job.loss)
@@ -353,12 +353,13 @@ class _Run:
         losses_of = torch.func.vmap(partial(self._loss, base, members[0].loss))
         values, state = list(parameters.values()), training.optimiser.init(parameters)
         streams = [_batches(job, training.batch_size) for job in members]
-        drawn, feed = DrawnAugmentation(members), Feed(members)
+        drawn, feed = DrawnAugmentation(members, self.task), Feed(members)
         losses, epoch = torch.zeros(len(members), device=self.device), 0
         for step in range(training.steps):
             picks = [next(stream) for stream in streams]
             images, targets = feed.batch([indices for indices, _ in picks])
-            images = drawn.apply(images.flatten(0, 1)).view(images.shape)
+            moved, followed = drawn.apply(images.flatten(0, 1), targets.flatten(0, 1))
+            images, targets = moved.view(images.shape), followed.view(targets.shape)
             losses = losses_of(parameters, images, targets)
             gradients = dict(zip(parameters, torch.autograd.grad(losses.sum(), values), strict=True))
             training.optimiser.update_(parameters, gradients, state, self._rates(members, step))
