@@ -152,7 +152,8 @@ def load_data(
     kept_class, why = (
         keeps_class_flipped(raw) if horizontal_flip is None else (horizontal_flip, "as asked for")
     )
-    mirrored = "mirrored images keep their class" if kept_class else "images are not mirrored"
+    targets = "keep their class" if raw.task.by_class else f"have mirrored {raw.task.target_names['hard']}"
+    mirrored = f"mirrored images {targets}" if kept_class else "images are not mirrored"
     return RealData(
         name=raw.name if name is None else name,
         task=raw.task,
