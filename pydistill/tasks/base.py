@@ -187,6 +187,12 @@ class Task(ABC):
     most_shown: ClassVar[int] = 100
     """Groups up to which a breakdown has a confusion matrix: a larger table nobody reads."""
 
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Its name and those of the tasks it is a kind of: networks and protocols for them are for it."""
+        names = (vars(each).get("name") for each in cls.__mro__)
+        return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
     @property
     @abstractmethod
     def outputs(self) -> int:
