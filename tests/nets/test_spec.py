@@ -30,7 +30,9 @@ def test_the_search_space_of_720_networks_round_trips():
 
 
 def test_every_network_is_found_by_name():
-    assert list(nets.architectures()) == ["alexnet", "convnet", "lenet", "mlp", "resnet18", "vgg11"]
+    assert list(nets.architectures()) == [
+        "alexnet", "convnet", "lenet", "mlp", "resnet18", "unet", "vgg11",
+    ]  # fmt: skip
     for name, spec in nets.architectures().items():
         assert nets.parse(name) == spec()
         assert spec.summary
