@@ -213,7 +213,7 @@ def _fill(distilled: "DistilledData", folder: Path, scale: Scale) -> Loss:
     for index in sorted(set(places)):  # none for a class without a picture: no folder of classes is empty
         (folder / titles[index]).mkdir()
     files = [f"{titles[index]}/{at:05d}.png" for at, index in enumerate(places)]
-    for name, content in task.annotations(hard, files).items():
+    for name, content in task.annotations(hard, files, distilled.shape[1:]).items():
         (folder / name).parent.mkdir(exist_ok=True)
         if isinstance(content, Tensor):
             Image.fromarray(content.numpy()).save(folder / name)

@@ -305,12 +305,15 @@ class Task(ABC):
         """
         return {"target": targets}
 
-    def annotations(self, targets: Tensor, files: Sequence[str]) -> dict[str, Tensor | dict[str, Any]]:
+    def annotations(
+        self, targets: Tensor, files: Sequence[str], size: tuple[int, int]
+    ) -> dict[str, Tensor | dict[str, Any]]:
         """Files to write beside exported pictures, for other programs to read targets from.
 
         Args:
             targets: (M, ...) as the real data has them.
             files: Paths of the pictures, relative to the folder.
+            size: (H, W) of the pictures.
 
         Returns:
             By path: (H, W) uint8 for a grey PNG, or what JSON holds.

@@ -184,7 +184,9 @@ class Detection(Task):
             )
         return targets
 
-    def annotations(self, targets: Tensor, files: Sequence[str]) -> dict[str, Tensor | dict[str, Any]]:
+    def annotations(
+        self, targets: Tensor, files: Sequence[str], size: tuple[int, int]
+    ) -> dict[str, Tensor | dict[str, Any]]:
         """Boxes as COCO's JSON; ids count from 1."""
         boxes: list[dict[str, Any]] = []
         for image, own in enumerate(targets.tolist(), 1):
@@ -193,7 +195,10 @@ class Detection(Task):
                     facts = {"image_id": image, "category_id": int(kind) + 1, "bbox": box, "iscrowd": 0}
                     boxes.append({"id": len(boxes) + 1, **facts, "area": box[2] * box[3]})
         found = {
-            "images": [{"id": at, "file_name": file} for at, file in enumerate(files, 1)],
+            "images": [
+                {"id": at, "file_name": file, "height": size[0], "width": size[1]}
+                for at, file in enumerate(files, 1)
+            ],
             "categories": [{"id": at, "name": name} for at, name in enumerate(self.class_names, 1)],
             "annotations": boxes,
         }

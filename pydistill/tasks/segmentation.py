@@ -202,7 +202,9 @@ class Segmentation(Task):
             raise ValueError(f"{self.name} stores one image in one, found factor {factor}; use factor 1")
         return targets
 
-    def annotations(self, targets: Tensor, files: Sequence[str]) -> dict[str, Tensor | dict[str, Any]]:
+    def annotations(
+        self, targets: Tensor, files: Sequence[str], size: tuple[int, int]
+    ) -> dict[str, Tensor | dict[str, Any]]:
         """Masks as grey PNG files of the pictures' names, class indices and 255 for void."""
         masks = zip(hard_masks(targets), files, strict=True)
         return {f"masks/{file.rpartition('/')[2]}": mask for mask, file in masks}
