@@ -23,7 +23,7 @@ from pydistill.evaluation.kept import KeptScore, Memory, key_of, scored_on
 from pydistill.evaluation.machine import Meter, describe
 from pydistill.evaluation.notes import notes_on, reuse
 from pydistill.evaluation.own_network import OwnNetwork, take
-from pydistill.evaluation.protocol import STORED, Protocol, changed, named
+from pydistill.evaluation.protocol import STORED, Protocol, changed, require_network, suited
 from pydistill.evaluation.report import Report
 from pydistill.evaluation.training_sets import TrainingSet, gather
 from pydistill.events import Event, Progress
@@ -91,12 +91,13 @@ def evaluate(
             cannot be drawn anew.
         DivergenceError: A network's training diverged.
     """
-    if not isinstance(protocol, Protocol | str):
-        raise TypeError(f"protocol must be a Protocol or a name, got {type(protocol).__name__}")
     own: dict[str, OwnNetwork] = {}
     if "architectures" in changes:
         changes["architectures"], own = take(changes["architectures"])
-    protocol = changed(named(protocol) if isinstance(protocol, str) else protocol, **changes)
+    protocol = suited(protocol, data.task, **changes)
+    for architecture in protocol.architectures:
+        if architecture not in own:
+            require_network(architecture, data.task)
     if own and TRAINED in protocol.kernels:
         raise ValueError(f"the kernel {TRAINED!r} is not of networks of your own: {', '.join(own)}")
     _require_match(distilled, data, allow_other_data)

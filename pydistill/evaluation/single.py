@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.errors import PydistillError
-from pydistill.evaluation.protocol import STORED, Protocol, changed, named
+from pydistill.evaluation.protocol import STORED, Protocol, require_network, suited
 from pydistill.events import Event, Progress
 from pydistill.machine import resolve_device, resolve_precision
 from pydistill.training.samples import TensorSamples
@@ -58,7 +58,9 @@ def train(
     """
     if not isinstance(network, str | nn.Module):
         raise TypeError(f"network must be a description or a torch module, got {type(network).__name__}")
-    protocol = changed(named(protocol) if isinstance(protocol, str) else protocol, **changes)
+    protocol = suited(protocol, small.task, **changes)
+    if isinstance(network, str):
+        require_network(network, small.task)
     used = small.with_classes() if protocol.labels == "classes" else small
     where, job_seed = resolve_device(device), seeds.derive(seed, "network", 0)
     samples = TensorSamples(used.images, used.targets, where, factor=used.factor)
