@@ -1,9 +1,9 @@
 """Semantic segmentation: one class a pixel, cross-entropy over labelled pixels, mean IoU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +100,9 @@ class Segmentation(Task):
             tuple(torch.nonzero((masks == index).any(1)).flatten() for index in range(self.outputs)),
         )
 
-    def group_sums(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def group_sums(
+        self, features: Tensor, targets: Tensor, size: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Sums over images and places of features, each weighted by the classes' shares of its place.
 
         Features (N, D, h, w) give sums (K, D) of their vectors at the h * w places; the mass of a class is
@@ -199,6 +201,13 @@ class Segmentation(Task):
         if factor > 1:
             raise ValueError(f"{self.name} stores one image in one, found factor {factor}; use factor 1")
         return targets
+
+    def annotations(
+        self, targets: Tensor, files: Sequence[str], size: tuple[int, int]
+    ) -> dict[str, Tensor | dict[str, Any]]:
+        """Masks as grey PNG files of the pictures' names, class indices and 255 for void."""
+        masks = zip(hard_masks(targets), files, strict=True)
+        return {f"masks/{file.rpartition('/')[2]}": mask for mask, file in masks}
 
     def picture(self, pixels: Tensor, targets: Tensor) -> Tensor:
         """(N, 3, H, W) pixels blended with the colours of their classes; void pixels stay as they are."""
