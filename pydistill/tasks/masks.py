@@ -22,7 +22,15 @@ def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     A cell of a coarser grid holds the mean over its area; on a finer one values are interpolated bilinearly
     between the centres of cells. Where h does not divide H, or w does not divide W, the mean is over all
     pixels that the cell touches.
+
+    Raises:
+        ValueError: There are no maps: outputs are of a network that answers for whole images.
     """
+    if maps.ndim != 4:
+        raise ValueError(
+            "expected maps (N, K, h, w), as of a network that answers for each pixel (unet, for one), "
+            f"found {tuple(maps.shape)}"
+        )
     height, width = maps.shape[2:]
     if (height, width) == size:
         return maps

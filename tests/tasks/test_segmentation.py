@@ -153,6 +153,12 @@ def test_half_precision_outputs_are_summed_in_single():
     torch.testing.assert_close(found, TASK.losses(outputs.float(), targets))
 
 
+def test_outputs_for_whole_images_are_refused():
+    for call in (TASK.losses, TASK.target_probability, TASK.make_metric().update):
+        with pytest.raises(ValueError, match=r"expected maps \(N, K, h, w\).*found \(2, 3\)"):
+            call(torch.zeros(2, CLASSES), masks(2))
+
+
 @pytest.mark.parametrize("size", [(4, 2), (2, 1), (8, 6)], ids=["same", "coarser", "finer"])
 @pytest.mark.parametrize("soft", [False, True])
 def test_the_loss_has_the_right_first_and_second_derivatives(size, soft):
