@@ -42,9 +42,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
             "task": "what to read a source for that could be read for several; where it is not given, the "
             "notes of the result say which was taken",
             "void": "values of masks, or names of classes, that are no class, neither learned nor scored: "
-            "separated by commas, 'none' where all are classes; where it is not given, what is called void, "
-            "ignore or unlabeled, and what the notes of the result say; in either case 255 where it has no "
-            "name",
+            "separated by commas, 'none' where all are classes; where it is not given, what is called void "
+            "or unlabeled, and what the notes of the result say; in either case 255 where it has no name",
         },
     )
 

@@ -1,4 +1,4 @@
-"""Images with boxes: tables and COCO's JSON are read, and what is wrong is refused by split, image and box."""
+"""Images with boxes: tables and COCO's JSON are read; what is wrong is refused by split, image and box."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from pydistill.cli import main
 from pydistill.data import RealData, load_data
 from pydistill.data.sources.letterbox import Letterbox
 from pydistill.errors import DataError
-from pydistill.tasks.detection import Detection
+from pydistill.tasks import Detection
 
 Box = list[float]
 pytestmark = pytest.mark.usefixtures("offline")

@@ -15,7 +15,7 @@ from pydistill.cli import main
 from pydistill.data import RealData, load_data
 from pydistill.data.sources.letterbox import Letterbox
 from pydistill.errors import DataError
-from pydistill.tasks.segmentation import Segmentation
+from pydistill.tasks import Segmentation
 
 Shape = tuple[int, int]
 pytestmark = pytest.mark.usefixtures("offline")
@@ -542,7 +542,18 @@ def test_the_real_street_scenes(real_data_folder: Path, tmp_path: Path) -> None:
 
 def run(source: Path, out: Path, *more: str) -> int:
     return main(
-        ["distill", str(source), "--method", "random", "--images", "2", "--out", str(out), "--dry-run", *more]
+        [
+            "distill",
+            str(source),
+            "--method",
+            "random",
+            "--images",
+            "2",
+            "--out",
+            str(out),
+            "--dry-run",
+            *more,
+        ]
     )
 
 

@@ -15,7 +15,7 @@ from pydistill.data.sources.labels import plain, shortened, some, understand
 from pydistill.data.sources.letterbox import Letterbox, Size
 from pydistill.errors import DataError
 from pydistill.limits import require_bytes
-from pydistill.tasks.detection import Detection
+from pydistill.tasks import Detection
 
 _SLACK = 1.0
 """Pixels by which a box may leave its image: annotations are rounded, and some count pixels from 1."""

@@ -23,8 +23,8 @@ from pydistill.data.sources.picture import oriented
 from pydistill.data.sources.pixels import Encoded, worth_threads
 from pydistill.errors import DataError
 from pydistill.limits import Allowance
+from pydistill.tasks import Segmentation
 from pydistill.tasks.masks import VOID
-from pydistill.tasks.segmentation import Segmentation
 
 _UNNAMED = frozenset(
     (
