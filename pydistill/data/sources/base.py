@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from pydistill import tasks
 from pydistill.data.real import Split
 from pydistill.tasks import Task
 
-TASKS = ("classification", "segmentation", "detection")
+TASKS = tuple(tasks.TASKS)
 """What a source may be read for."""
 
 

@@ -15,7 +15,7 @@ from pydistill.data.sources.labels import plain, shortened, some, understand
 from pydistill.data.sources.letterbox import Letterbox, Size
 from pydistill.errors import DataError
 from pydistill.limits import require_bytes
-from pydistill.tasks.detection import Detection
+from pydistill.tasks import Detection
 
 _SLACK = 1.0
 """Pixels by which a box may leave its image: annotations are rounded, and some count pixels from 1."""
@@ -69,14 +69,12 @@ class _Count:
     def notes(self) -> list[str]:
         told = []
         if self.flat:
-            what = "box has" if len(self.flat) == 1 else "boxes have"
-            told.append(f"{len(self.flat):,} {what} no area and are left out, the first {self.flat[0]}")
+            what = "box has no area and is" if len(self.flat) == 1 else "boxes have no area and are"
+            told.append(f"{len(self.flat):,} {what} left out, the first {self.flat[0]}")
         if self.crowds:
             told.append(f"{self.crowds:,} boxes of crowds (iscrowd) are left out")
         if self.cut:
-            told.append(
-                f"{self.cut:,} boxes reach out of their images by {_SLACK:g} pixels or less: they are cut"
-            )
+            told.append(f"{self.cut:,} boxes leave their images by a pixel or less: they are cut")
         return told
 
 

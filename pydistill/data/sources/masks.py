@@ -23,14 +23,13 @@ from pydistill.data.sources.picture import oriented
 from pydistill.data.sources.pixels import Encoded, worth_threads
 from pydistill.errors import DataError
 from pydistill.limits import Allowance
-from pydistill.tasks.segmentation import Segmentation
+from pydistill.tasks import Segmentation
+from pydistill.tasks.masks import VOID
 
-VOID = 255
-"""What marks a pixel of no class, in targets as in most masks."""
 _UNNAMED = frozenset(
     (
-        "void", "ignore", "ignored", "ignore region", "unlabeled", "unlabelled", "unlabeled area",
-        "dont care", "do not care", "unknown", "out of roi", "not classified",
+        "void", "ignore", "ignored", "ignoreregion", "unlabeled", "unlabelled", "unlabeledarea", "dontcare",
+        "donotcare", "unknown", "outofroi", "notclassified",
     )
 )  # fmt: skip
 """Names, without case and punctuation, of what is no class. A background is one: it is scored."""
@@ -415,7 +414,7 @@ def _values_of(each: int | str, names: Mapping[int, str]) -> set[int]:
 
 
 def _plain(name: str) -> str:
-    return " ".join(re.sub(r"[^a-z0-9]+", " ", name.lower().replace("'", "")).split())
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _require_named(
