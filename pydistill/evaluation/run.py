@@ -4,7 +4,7 @@ import dataclasses
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pydistill.events import Event, Progress
 from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
 from pydistill.modes import plain_modes
+from pydistill.training.descent import Objective
 from pydistill.training.scoring import Scored, assess
 from pydistill.training.trainer import Execution, StepInfo, Trained, Training, TrainingJob, choose, train
 
@@ -274,7 +275,7 @@ class _Evaluation:
                 begun, seed = time.perf_counter(), seeds.derive(self.protocol.seed, "network", repeat)
                 network = self._empty(training.architecture, seeds.generator(seed, "initial weights"))
                 loss = train_as_learned(
-                    training, network, each.samples, partial(self.data.task.error, kind=each.loss), seed
+                    training, network, each.samples, Objective(self.data.task, each.loss), seed
                 )
                 seconds = time.perf_counter() - begun
                 scored = assess(network, self.data, self.split, self.device)
