@@ -163,9 +163,10 @@ def test_a_set_is_trained_on_as_it_was_learned_to_the_bit(network, augment, batc
     loss = train_as_learned(training, one, samples, Objective(task), 5)
     loop = InnerLoop(other, task.loss, training.make_optimiser(), batch_size, augment, 5)
     start = {name: value.detach() for name, value in other.named_parameters()}
+    rates = torch.tensor(training.rates)
     done = loop.train(
         loop.start(start, dict(other.named_buffers())),
-        {"images": samples.batch(None)[0], "targets": torch.arange(7) % 3, "rate": torch.tensor(training.rates)},
+        {**dict(zip(("images", "targets"), samples.batch(None), strict=True)), "rate": rates},
         steps=5,
     )  # fmt: skip
     expected = {**done.state["parameters"], **done.state["buffers"]}
