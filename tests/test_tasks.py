@@ -1,11 +1,13 @@
 """What classification makes of targets and of answers, so that nothing else has to know."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pydistill import distill, evaluate, load_data
-from pydistill.tasks import Classification
+from pydistill.tasks import Breakdown, Classification, Metric
 from tests.conftest import blobs
 
 TASK = Classification(("a", "b", "c"))
@@ -29,13 +31,38 @@ def test_targets_turn_into_each_other():
 
 
 def test_answers_are_counted_by_class_and_by_what_was_said():
-    counts = TASK.counts(OUTPUTS, CLASSES) + TASK.counts(OUTPUTS[:1], CLASSES[:1])
-    found = TASK.breakdown(counts)
+    metric, more = TASK.make_metric(), TASK.make_metric()
+    metric.update(OUTPUTS, CLASSES)
+    more.update(OUTPUTS[:1], CLASSES[:1])
+    metric.merge(more)
+    assert metric.images == 5
+    assert metric.compute() == {"accuracy": 4 / 5}
+    found = metric.breakdown()
     assert found.confusion == ((2, 0, 0), (0, 1, 0), (0, 1, 1))
     assert found.values == (1.0, 1.0, 0.5)
     assert found.images == (2, 1, 2)
-    none = TASK.breakdown(TASK.counts(OUTPUTS[:1], CLASSES[:1]))
+    none = more.breakdown()
     assert none.values == (1.0, None, None)
+    both = Breakdown.mean([found, none])
+    assert both.confusion == ((3, 0, 0), (0, 1, 0), (0, 1, 1))
+    assert both.values == (1.0, 1.0, 0.5)
+    assert both.images == (3, 1, 2)
+
+
+def test_a_metric_can_be_had_of_resampled_images():
+    metric = TASK.make_metric()
+    metric.update(OUTPUTS, CLASSES)
+    weights = torch.tensor([[1.0, 1, 1, 1], [0, 4, 0, 0], [0, 0, 1, 3]])
+    assert metric.resampled(weights).tolist() == [0.75, 0, 1]
+    closed = metric.spread(torch.Generator())
+    sampled = Metric.spread(metric, torch.Generator().manual_seed(0), 20_000)
+    assert sampled == pytest.approx(closed, rel=0.02)
+    alone = TASK.make_metric()
+    assert math.isnan(alone.value)
+    alone.update(OUTPUTS[:1], CLASSES[:1])
+    assert math.isnan(alone.spread(torch.Generator()))
+    with pytest.raises(ValueError, match="same classes"):
+        alone.merge(Classification(("x", "y")).make_metric())
 
 
 @pytest.mark.parametrize("classes", [2, 100, 101])
@@ -44,7 +71,9 @@ def test_many_classes_have_no_confusion_matrix_but_their_accuracies(classes):
     targets = torch.arange(classes)
     outputs = F.one_hot(targets, classes).float()
     outputs[0] = outputs[1]
-    found = task.breakdown(task.counts(outputs, targets))
+    metric = task.make_metric()
+    metric.update(outputs, targets)
+    found = metric.breakdown()
     assert found.values == (0.0, *[1.0] * (classes - 1))
     assert (found.confusion is None) == (classes > 100)
 

@@ -4,7 +4,7 @@
 
 Ten rows of parameters, a tenth of the images each, as a distillation step has them. ``all``: every row has
 all six transforms active; ``apart``: each row has one of them, which is what the methods draw. The plain
-side is what ``Augmentation.apply`` runs without the extension, shortcuts for runs of equal rows included.
+side is what ``Augmentation.apply_images`` runs without the extension, shortcuts for equal rows included.
 Backward means forward and backward; the cotangent is at hand instead of a loss around it. The sides take
 turns in one process; medians over rounds. The peak is that of a fresh process a side, warmed by a tiny
 call, over what it held before.
@@ -53,12 +53,12 @@ def work(side: str, order: str, case: Case) -> Callable[[], object]:
 
     def forward() -> object:
         with torch.no_grad(), SIDES[side]():
-            return augmentation.apply(images, parameters)
+            return augmentation.apply_images(images, parameters)
 
     def backward() -> object:
         leaf = images.detach().requires_grad_()
         with SIDES[side]():
-            return torch.autograd.grad(augmentation.apply(leaf, parameters), leaf, cotangent)
+            return torch.autograd.grad(augmentation.apply_images(leaf, parameters), leaf, cotangent)
 
     return {"forward": forward, "backward": backward}[order]
 

@@ -10,12 +10,14 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from pydistill.augment.movement import ParameterMovement
 from pydistill.augment.parameters import Parameters
 from pydistill.augment.transforms import TRANSFORMS
 from pydistill.errors import did_you_mean
 from pydistill.ops import _siamese_plain as plain
 from pydistill.ops._library import runs_operator
 from pydistill.ops.siamese_augment import DTYPES, siamese_augment
+from pydistill.tasks import Task
 
 Mode: TypeAlias = Literal["single", "all"]
 
@@ -112,7 +114,29 @@ class Augmentation:
                     values[:, place] = torch.where(active, drawn.cpu(), values[:, place])
         return Parameters(values, (size[0], size[1]))
 
-    def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
+    def apply(
+        self, images: Tensor, targets: Tensor, parameters: Parameters, task: Task
+    ) -> tuple[Tensor, Tensor]:
+        """Transform images, and let targets follow: masks by nearest neighbour, boxes by their corners.
+
+        Args:
+            images: As :meth:`apply_images` takes them.
+            targets: (N, ...) of the images, as the task has them.
+            parameters: N rows, one an image.
+            task: Knows how its targets move.
+
+        Returns:
+            What :meth:`apply_images` gives, and targets of the same shape.
+
+        Raises:
+            TypeError, ValueError: As :meth:`apply_images`; or there is not one target an image.
+        """
+        moved = self.apply_images(images, parameters)
+        if len(targets) != len(images):
+            raise ValueError(f"expected one target an image, found {len(images)} and {len(targets)}")
+        return moved, task.move(targets, ParameterMovement(parameters))
+
+    def apply_images(self, images: Tensor, parameters: Parameters) -> Tensor:
         """Transform images; twice differentiable (and more often) in the images, not in the parameters.
 
         An image whose row has no transform active comes out bit for bit as it went in. Images of half

@@ -22,6 +22,7 @@ from pydistill.data.recipe import Recipe
 from pydistill.nets import Network
 from pydistill.storage.files import is_there
 from pydistill.tasks import Task
+from pydistill.tasks.base import Kind
 
 LabelKind: TypeAlias = Literal["classes", "probabilities", "values", "views"]
 
@@ -87,12 +88,12 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"expected a learning rate above 0, found {rate}")
         if self.origin is not None:
             self.task.check(images, self.origin, "distilled set's classes of origin")
-        if self.task.soft(self.targets):
-            self._check_soft()
-        else:
+        if self.kind == "hard":
             if self.recipe.loss == "squared":
                 raise ValueError("a set whose loss is squared has float values as targets, found classes")
             self.task.check(images, self.targets, "distilled set")
+        else:
+            self._check_soft()
 
     def _check_soft(self) -> None:
         wanted, found = (len(self.images), self.task.outputs), tuple(self.targets.shape)
@@ -212,7 +213,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         Its target where that is a class, else the class it was made for; of sets that do not know it, the
         target's most probable class.
         """
-        if self.origin is not None and self.task.soft(self.targets):
+        if self.origin is not None and self.kind != "hard":
             return self.origin
         return self.task.hard(self.targets)
 
@@ -220,6 +221,11 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
     def images_a_class(self) -> list[int]:
         """Stored images of each class, by :attr:`classes`."""
         return torch.bincount(self.classes.cpu(), minlength=len(self.task.class_names)).tolist()
+
+    @property
+    def kind(self) -> Kind:
+        """What targets are: as the real data has them (``hard``), ``soft``, or ``values`` to regress."""
+        return self.task.kind(self.targets, self.recipe.loss)
 
     @property
     def label_kind(self) -> LabelKind:
@@ -230,9 +236,8 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         """
         if self.recipe.views is not None:
             return "views"
-        if not self.task.soft(self.targets):
-            return "classes"
-        return "values" if self.recipe.loss == "squared" else "probabilities"
+        names: dict[Kind, LabelKind] = {"soft": "probabilities", "values": "values"}
+        return names.get(self.kind, "classes")
 
     def with_classes(self) -> "DistilledData":
         """The same images with their classes as targets, for the task's own loss.

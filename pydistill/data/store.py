@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
@@ -25,7 +24,7 @@ from pydistill.data.recipe import Recipe, under
 from pydistill.errors import DataError, FileFormatError
 from pydistill.storage.files import is_there, write_bytes
 from pydistill.storage.records import apart, intact, rendered, write_sealed
-from pydistill.tasks import Classification, Task
+from pydistill.tasks import restore
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
@@ -38,7 +37,6 @@ _ODD = (ArithmeticError, RuntimeError)
 """What numbers of a wrong size lead to in torch."""
 _PREFIX = "preprocess."
 _RECIPE = "recipe."
-_TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
 
 
 def save(distilled: "DistilledData", folder: Path) -> None:
@@ -102,7 +100,8 @@ def describe(distilled: "DistilledData") -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "task": {"name": distilled.task.name, "class_names": list(distilled.task.class_names)},
+        "task": distilled.task.describe(),
+        "kind": distilled.kind,
         "images": list(distilled.images.shape),
         "targets": list(distilled.targets.shape),
         "origin": None if distilled.origin is None else list(distilled.origin.shape),
@@ -131,11 +130,11 @@ def assemble(
         raise ValueError(
             f"expected a text as augment and a number as learning_rate, found {augment!r}, {rate!r}"
         )
-    return kind(
+    made = kind(
         images=own["images"],
         targets=own["targets"],
         origin=own.get("origin"),
-        task=_known(_TASKS, task["name"], "task")(tuple(task["class_names"])),
+        task=restore(task),
         preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(under(_PREFIX, tensors)),
         augment=augment,
         learning_rate=rate,
@@ -143,6 +142,9 @@ def assemble(
         recipe=Recipe.restore(facts["recipe"], under(_RECIPE, tensors)) if "recipe" in facts else Recipe(),
         provenance=Provenance(**facts["provenance"]),
     )
+    if facts.get("kind", made.kind) != made.kind:
+        raise ValueError(f"expected {facts['kind']} targets, found {made.kind} ones")
+    return made
 
 
 def unsealed(text: bytes, where: Path) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class SetAugmentation:
             return images
         size = (images.shape[2], images.shape[3])
         drawn = self.transforms.sample(len(images), generator, together=True, size=size)
-        return self.transforms.apply(images, drawn)
+        return self.transforms.apply_images(images, drawn)
 
     def __str__(self) -> str:
         return str(self.transforms)

@@ -299,7 +299,7 @@ class _Stage:
 
     def features(self, network: nets.Network, images: Tensor, groups: Tensor) -> list[Tensor]:
         """What each term compares of images (M, C, H, W), augmented as their groups are: (M, D) each."""
-        blocks = network(self.augmentation.apply(images, self.rows.rows(groups)), "blocks")
+        blocks = network(self.augmentation.apply_images(images, self.rows.rows(groups)), "blocks")
         return [term.discrepancy.represent(term.layer.of(blocks)) for term in self.terms]
 
 

@@ -176,7 +176,8 @@ class Pool(Networks):
         parameters = augmentation.sample(
             len(images), generator, together=False, size=(images.shape[2], images.shape[3])
         )
-        return Batch(augmentation.apply(images, parameters), targets, (picked,))
+        images, targets = augmentation.apply(images, targets, parameters, problem.task)
+        return Batch(images, targets, (picked,))
 
 
 @dataclass(frozen=True)

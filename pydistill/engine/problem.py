@@ -63,8 +63,8 @@ class Problem:
 
     @cached_property
     def groups(self) -> Groups:
-        """The training images by group (class)."""
-        return self.data.task.groups(self.data.train.targets)
+        """The training images by what the budget is shared out over: classes, where each is of one."""
+        return self.data.task.strata(self.data.train.targets)
 
     @cached_property
     def each(self) -> list[int]:

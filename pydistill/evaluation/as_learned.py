@@ -21,7 +21,7 @@ from pydistill.tasks.base import chunks
 from pydistill.training.descent import Batch, Descent, Objective
 from pydistill.training.inner_loop import InnerLoop
 from pydistill.training.samples import Samples
-from pydistill.training.scoring import ScoreAccumulator, Scored
+from pydistill.training.scoring import Scored
 
 _ROWS = 1024
 """Images of a split predicted at a time: bounds memory."""
@@ -44,8 +44,9 @@ def train_as_learned(
     if training.start is not None:
         network.load_state_dict(dict(training.start))
     network.train()
+    task = objective.task
     loop = InnerLoop(
-        network, objective.task.loss, batch_size=training.batch_size, augment=training.augment, seed=seed
+        network, task.loss, batch_size=training.batch_size, augment=training.augment, seed=seed, task=task
     )
     images, targets = samples.batch(None)
     rates = torch.tensor(training.rates, device=images.device)
@@ -118,13 +119,10 @@ def regress(
         outputs = machine.regression_.outputs(machine.regression_.rows)
         fitted.append(machine)
         solved.append((float((outputs - values).square().sum(1).mean() / 2), seconds))
-    accumulators = [ScoreAccumulator(data.task) for _ in sets]
+    metrics = [data.task.make_metric() for _ in sets]
     for part in chunks(len(split), _ROWS):
         rows = kernel.rows(data.inputs(split, part, device))
         targets = split.targets[part].to(device)
-        for accumulator, machine in zip(accumulators, fitted, strict=True):
-            accumulator.add(machine.regression_.outputs(rows), targets)
-    return [
-        Regressed(accumulator.done(), *facts)
-        for accumulator, facts in zip(accumulators, solved, strict=True)
-    ]
+        for metric, machine in zip(metrics, fitted, strict=True):
+            metric.update(machine.regression_.outputs(rows), targets)
+    return [Regressed(Scored.of(metric), *facts) for metric, facts in zip(metrics, solved, strict=True)]

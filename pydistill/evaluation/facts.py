@@ -1,7 +1,7 @@
 """What an evaluation keeps: runs, the sets they were trained on, and answers class by class."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pydistill.tasks import Breakdown
@@ -43,6 +43,10 @@ class Run:
         execution: ``loop`` or ``ensemble``: how it was trained; it does not change results beyond rounding.
         regime: Which labels it was trained with.
         reused: Whether it was trained by an earlier evaluation, as it would have been by this one.
+        values: Every value of the metric by name, the headline first; empty in reports written before there
+            was this.
+        spread: Standard deviation of ``value`` over bootstrap samples of the test images; None where there
+            are too few, or the report was written before there was this.
     """
 
     architecture: str
@@ -55,6 +59,8 @@ class Run:
     execution: str
     regime: Regime = "classes"
     reused: bool = False
+    values: Mapping[str, float] = field(default_factory=dict)
+    spread: float | None = None
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ from pydistill.evaluation.training_sets import TrainingSet
 from pydistill.machine import cpu_level
 from pydistill.storage.digests import digest
 from pydistill.storage.records import Kind, read_json, write_json
-from pydistill.storage.typed import typed
+from pydistill.storage.typed import plain, typed
+from pydistill.tasks import Breakdown
 from pydistill.training.scoring import Scored
 from pydistill.training.trainer import Trained, Training, TrainingJob
 
-RECORD = Kind("pydistill.score", 1, "a network's score", "remove it: the network is trained again")
+RECORD = Kind("pydistill.score", 2, "a network's score", "remove it: the network is trained again")
 FOLDER = "PYDISTILL_CACHE"
 """Environment variable that names the folder of what is kept between commands."""
 
@@ -39,30 +40,31 @@ class KeptScore:
     """A network's result.
 
     Attributes:
-        value: The metric, a fraction in [0, 1].
+        values: The metric's values by name, the headline first.
+        spread: Of the headline over bootstrap samples of the test images.
+        breakdown: The headline class by class; None: the task has no classes.
         loss: Training loss of its last batch.
         seconds: Wall time of its training, when it was trained.
         execution: How it was trained then.
-        counts: Answers class by class, as the task counts them; None: it does not.
     """
 
-    value: float
+    values: Mapping[str, float]
+    spread: float | None
+    breakdown: Breakdown | None
     loss: float
     seconds: float
     execution: str
-    counts: tuple[tuple[float, ...], ...] | None = None
 
     @classmethod
     def of(cls, scored: Scored, trained: Trained) -> Self:
         """A network's that was trained now."""
-        counts = None if scored.counts is None else tuple(map(tuple, scored.counts.tolist()))
-        return cls(scored.value, trained.loss, trained.seconds, trained.execution, counts)
+        measured = (trained.loss, trained.seconds, trained.execution)
+        return cls(scored.values, scored.spread, scored.breakdown, *measured)
 
     @property
     def scored(self) -> Scored:
-        """The metric, and the counts as the task takes them."""
-        counts = None if self.counts is None else torch.tensor(self.counts, dtype=torch.float64)
-        return Scored(self.value, counts)
+        """The answers alone."""
+        return Scored(self.values, self.spread, self.breakdown)
 
 
 class Scores:
@@ -89,7 +91,7 @@ class Scores:
         """
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, RECORD, asdict(score))
+        write_json(path, RECORD, plain(asdict(score)))
 
     def clear(self) -> None:
         """Remove every score, and the folder where nothing else is in it."""

@@ -16,7 +16,7 @@ from pydistill.evaluation.statistics import Difference, Summary, difference, sum
 from pydistill.shown import printable, printable_lines
 from pydistill.storage.files import write_text
 from pydistill.storage.records import read_sealed, write_sealed
-from pydistill.storage.typed import typed
+from pydistill.storage.typed import plain, typed
 
 FORMAT = 2
 
@@ -258,7 +258,7 @@ class Report:
             for architecture in self.architectures
             for regime in self.regimes(architecture)
         ]
-        return cast("dict[str, Any]", _plain(made))
+        return cast("dict[str, Any]", plain(made))
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Report":
@@ -392,14 +392,3 @@ def percent(found: Summary) -> str:
     """``82.1 % ± 0.4 (n = 3)``."""
     spread = "" if math.isnan(found.std) else f" ± {100 * found.std:.1f}"
     return f"{100 * found.mean:.1f} %{spread} (n = {found.n})"
-
-
-def _plain(tree: Any) -> Any:
-    """Tuples as lists and NaN as None, so that equal reports make equal, valid JSON."""
-    if isinstance(tree, Mapping):
-        return {str(key): _plain(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_plain(value) for value in tree]
-    if isinstance(tree, float) and not math.isfinite(tree):
-        return None
-    return tree

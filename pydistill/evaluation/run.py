@@ -30,6 +30,7 @@ from pydistill.events import Event, Progress
 from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
 from pydistill.modes import plain_modes
+from pydistill.tasks import Breakdown
 from pydistill.training.descent import Objective
 from pydistill.training.scoring import Scored, assess
 from pydistill.training.trainer import Execution, StepInfo, Trained, Training, TrainingJob, choose, train
@@ -175,7 +176,7 @@ class _Evaluation:
             for text in protocol.kernels or ((kernel,) if kernel else ())
         }
         self.sets = gather(distilled, data, protocol, self.augment, device)
-        self.details: dict[tuple[str, Source, Regime], list[Tensor]] = {}
+        self.details: dict[tuple[str, Source, Regime], list[Breakdown]] = {}
 
     def run(self, architecture: str, training_sets: Sequence[TrainingSet]) -> list[Run]:
         """Train on sets of one source and regime and score."""
@@ -206,7 +207,8 @@ class _Evaluation:
             score, reused = found
             measured = (score.loss, score.seconds, score.execution)
             runs.append(self._run(architecture, each, repeat, score.scored, *measured, reused=reused))
-            self._tell(f"score {stage}", done, len(plan), f"{architecture} {100 * score.value:.1f} %")
+            told = f"{architecture} {100 * score.scored.value:.1f} %"
+            self._tell(f"score {stage}", done, len(plan), told)
             if TRAINED in self.kernels and each.source != "whole" and isinstance(network, nets.Network):
                 kernel = Features([layered(network.eval())])
                 runs += self._regressed(f"features of trained {architecture}", kernel, [each], repeat)
@@ -309,10 +311,8 @@ class _Evaluation:
     def detailed(self) -> tuple[Detail, ...]:
         """Answers class by class, of all networks of one architecture on one kind of set."""
         found = []
-        for key, counts in self.details.items():
-            made = self.data.task.breakdown(torch.stack(counts).sum(0))
-            if made is not None:
-                found.append(Detail(*key, len(counts), made))
+        for key, several in self.details.items():
+            found.append(Detail(*key, len(several), Breakdown.mean(several)))
         return tuple(found)
 
     def _run(
@@ -329,9 +329,9 @@ class _Evaluation:
     ) -> Run:
         """A run, its answers class by class added to those of its kind."""
         regime = each.facts.regime
-        if scored.counts is not None:
-            self.details.setdefault((name, each.source, regime), []).append(scored.counts)
-        facts = (scored.value, loss, seconds, execution, regime, reused)
+        if scored.breakdown is not None:
+            self.details.setdefault((name, each.source, regime), []).append(scored.breakdown)
+        facts = (scored.value, loss, seconds, execution, regime, reused, scored.values, scored.spread)
         return Run(name, each.source, each.draw, repeat, *facts)
 
     def _values(self, training_set: TrainingSet) -> Tensor:

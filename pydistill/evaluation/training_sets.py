@@ -116,7 +116,7 @@ def gather(
 
 def _draw(distilled: DistilledData, data: RealData, protocol: Protocol) -> list[Packed]:
     """Random selections, packed as the set is, of as many stored images of each class."""
-    groups, each = data.task.groups(data.train.targets), _budget(distilled)
+    groups, each = data.task.strata(data.train.targets), _budget(distilled)
     found = []
     for at in range(protocol.random_draws):
         generator = seeds.generator(protocol.seed, "random", at)

@@ -167,8 +167,10 @@ class Expert:
         samples = SplitSamples(self.data, self.data.train, self.device)
         order = torch.randperm(len(samples), generator=self._generator("order", epoch))
         for step, part in enumerate(torch.split(order, self.training.batch_size)):
-            images, targets = samples.batch(part)
-            images = augmented(self._augmentation, images, [self._generator("augmentation", epoch, step)])
+            generators = [self._generator("augmentation", epoch, step)]
+            images, targets = augmented(
+                self._augmentation, *samples.batch(part), generators, self.data.task
+            )
             yield Batch(images, targets, (part,), step + 1 == self.steps)
 
     def _generator(self, *path: str | int) -> torch.Generator:

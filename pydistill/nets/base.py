@@ -1,7 +1,7 @@
 """What every network offers: logits, an embedding, or the output of every block, in one pass."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 from torch import Tensor, nn
@@ -56,11 +56,15 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def blocks(self, images: Tensor) -> list[Tensor]:
-        """The output of every block, input side first; the last one feeds :meth:`classify`."""
+        """The output of every block, input side first."""
 
     @abstractmethod
-    def classify(self, embedding: Tensor) -> Tensor:
-        """Logits (N, K) from the flattened last block (N, D)."""
+    def head(self, blocks: Sequence[Tensor]) -> Tensor:
+        """Outputs (N, K), or (N, K, h, w), from what :meth:`blocks` gave."""
+
+    def embed(self, blocks: Sequence[Tensor]) -> Tensor:
+        """The embedding (N, D) in what :meth:`blocks` gave: the last block, flattened."""
+        return blocks[-1].flatten(1)
 
     @overload
     def forward(self, images: Tensor, mode: Literal["logits", "embedding"] = "logits") -> Tensor: ...
@@ -69,7 +73,9 @@ class Network(nn.Module, ABC):
     def forward(self, images: Tensor, mode: Literal["blocks"]) -> list[Tensor]: ...
 
     def forward(self, images: Tensor, mode: Mode = "logits") -> Tensor | list[Tensor]:
-        """Images (N, C, H, W) to logits (N, K), to the embedding (N, D), or to every block's output.
+        """Images (N, C, H, W) to outputs, to the embedding (N, D), or to every block's output.
+
+        Outputs are logits (N, K), or maps (N, K, h, w) where a network answers for places.
 
         Raises:
             ValueError: The images are not of the shape the network was built for, or the mode is unknown.
@@ -84,5 +90,4 @@ class Network(nn.Module, ABC):
         outputs = self.blocks(images)
         if mode == "blocks":
             return outputs
-        embedding = outputs[-1].flatten(1)
-        return embedding if mode == "embedding" else self.classify(embedding)
+        return self.embed(outputs) if mode == "embedding" else self.head(outputs)

@@ -7,6 +7,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -99,6 +100,6 @@ class ConvNet(Network):
             outputs.append(images)
         return outputs
 
-    def classify(self, embedding: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(embedding)
+    def head(self, blocks: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.classifier(self.embed(blocks))
         return logits

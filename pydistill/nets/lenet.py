@@ -4,6 +4,7 @@
     Proceedings of the IEEE, 1998.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -65,6 +66,6 @@ class LeNet(Network):
             outputs.append(units)
         return outputs
 
-    def classify(self, embedding: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(embedding)
+    def head(self, blocks: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.classifier(self.embed(blocks))
         return logits

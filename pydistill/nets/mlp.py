@@ -1,6 +1,7 @@
 """A multi-layer perceptron on the image's pixels."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,6 +57,6 @@ class Mlp(Network):
             outputs.append(units)
         return outputs
 
-    def classify(self, embedding: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(embedding)
+    def head(self, blocks: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.classifier(self.embed(blocks))
         return logits

@@ -4,6 +4,7 @@
     arXiv:1512.03385.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -96,6 +97,6 @@ class ResNet18(Network):
         outputs.append(maps.mean((2, 3)))
         return outputs
 
-    def classify(self, embedding: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(embedding)
+    def head(self, blocks: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.classifier(self.embed(blocks))
         return logits

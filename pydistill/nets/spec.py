@@ -33,10 +33,12 @@ class Spec(ABC):
     Class attributes:
         name: What the network is called.
         summary: One line, with the paper it comes from.
+        tasks: Names of the tasks that its outputs are for.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
     def __post_init__(self) -> None:
         """Check every option against its type.

@@ -4,6 +4,7 @@
     ICLR 2015, arXiv:1409.1556, configuration A; one linear layer in place of its three.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -82,6 +83,6 @@ class Vgg11(Network):
             outputs.append(maps)
         return outputs
 
-    def classify(self, embedding: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(embedding)
+    def head(self, blocks: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.classifier(self.embed(blocks))
         return logits

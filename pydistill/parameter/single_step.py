@@ -283,7 +283,7 @@ class _Stage:
 
     def augmented(self, images: Tensor, groups: Tensor) -> Tensor:
         """Images (M, C, H, W), augmented as their groups are."""
-        return self.augmentation.apply(images, self.rows.rows(groups))
+        return self.augmentation.apply_images(images, self.rows.rows(groups))
 
 
 @register

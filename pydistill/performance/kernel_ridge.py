@@ -202,7 +202,7 @@ class TeacherRegression(KernelRidgeMatching):
         for part in problem.chunks(len(images)):
             blocks = teacher(images[part], "blocks")  # one pass for both
             rows.append(Features.scaled([joined(blocks, layers)]))
-            outputs.append(teacher.classify(blocks[-1].flatten(1)))
+            outputs.append(teacher.head(blocks))
         soft = problem.task.probabilities(torch.cat(outputs), self.temperature)
         return torch.cat(rows), problem.task.values(soft)
 

@@ -128,7 +128,7 @@ class KernelRidgeMatching(Method):
         augmentation = Augmentation.parse(problem.augment(self.real_augment))
         generator, size = problem.generator("real augmentation", index), (images.shape[2], images.shape[3])
         drawn = augmentation.sample(len(images), generator, together=False, size=size)
-        return augmentation.apply(images, drawn)
+        return augmentation.apply_images(images, drawn)
 
     def _error(
         self, problem: Problem, state: State, learned: Mapping[str, Tensor], index: int

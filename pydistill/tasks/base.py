@@ -1,16 +1,21 @@
 """What a target is, its loss and its metric. Methods and evaluation talk to a task, never to labels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from pydistill.seeds import derive
+from pydistill.tasks.metric import Metric
 
+Kind: TypeAlias = Literal["hard", "soft", "values"]
+"""What targets are: as the real data has them, probabilities, or values to regress."""
+EVERY = "all"
+"""Name of the one group that a budget is shared out over where an image is of no one class."""
 _NAMED = 200
 """Most groups that an error names."""
 
@@ -133,20 +138,24 @@ class Groups:
         )
 
 
-@dataclass(frozen=True)
-class Breakdown:
-    """A metric group by group, and which groups were taken for which.
+class Movement(Protocol):
+    """Where an augmentation moves the pixels of a batch of images, for targets to follow."""
 
-    Attributes:
-        values: The metric on each group's images, a fraction in [0, 1]; None where a group has none.
-        images: How many answers each group's value is of; over several networks, those of all of them.
-        confusion: (G, G) counts of answers, a row a group, a column a predicted group; None where there are
-            too many groups to show it.
-    """
+    def sample(self, maps: Tensor, fill: float) -> Tensor:
+        """Maps (N, H, W) or (N, K, H, W), of the images' size or coarser, moved by nearest neighbour.
 
-    values: tuple[float | None, ...]
-    images: tuple[int, ...]
-    confusion: tuple[tuple[int, ...], ...] | None = None
+        Args:
+            maps: Of any type.
+            fill: What stands where the image is uncovered.
+        """
+
+    def boxes(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (N, B, 4) float x, y, w, h in pixels, moved.
+
+        Returns:
+            The upright boxes around them, clipped to the image, and (N, B) the share of each moved box that
+            lies inside.
+        """
 
 
 @dataclass(frozen=True)
@@ -157,12 +166,24 @@ class Task(ABC):
 
     Attributes:
         class_names: One name a class, in the order of the class indices.
+
+    Class attributes:
+        name: What it is called.
+        metric: The headline of its metric.
+        network: The architecture that is trained where none is named.
+        augment: Transforms that suit its images and targets.
+        by_class: Whether an image is of exactly one class, so that a budget may be by class.
+        target_names: What targets of each kind are called.
     """
 
     class_names: tuple[str, ...]
 
     name: ClassVar[str]
     metric: ClassVar[str]
+    network: ClassVar[str]
+    augment: ClassVar[tuple[str, ...]] = ("color", "crop", "cutout", "flip", "scale", "rotate")
+    by_class: ClassVar[bool] = True
+    target_names: ClassVar[Mapping[Kind, str]]
     most_shown: ClassVar[int] = 100
     """Groups up to which a breakdown has a confusion matrix: a larger table nobody reads."""
 
@@ -176,8 +197,18 @@ class Task(ABC):
         """Raise :class:`~pydistill.errors.DataError` where targets do not fit images or class names."""
 
     @abstractmethod
+    def check_outputs(self, outputs: Tensor, images: Tensor) -> None:
+        """Raise ``ValueError`` where a network's outputs for images (N, C, H, W) are not of this task."""
+
+    @abstractmethod
     def groups(self, targets: Tensor) -> Groups:
-        """The images of a split by group: what a budget of images a class counts."""
+        """The images of a split by class; an image may be in several, or in none."""
+
+    def strata(self, targets: Tensor) -> Groups:
+        """What a budget is shared out over: classes where an image is of one, else all images together."""
+        if self.by_class:
+            return self.groups(targets)
+        return Groups((EVERY,), (torch.arange(len(targets)),))
 
     @abstractmethod
     def group_sums(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,6 +225,10 @@ class Task(ABC):
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean training loss, a scalar; targets hard or soft."""
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N,) training loss of each image; their mean is :meth:`loss` up to rounding."""
 
     def error(self, outputs: Tensor, targets: Tensor, kind: str = "task") -> Tensor:
         """Mean training loss by name.
@@ -215,44 +250,61 @@ class Task(ABC):
         """Whether targets are probabilities or values, and not what the real data has."""
 
     @abstractmethod
+    def make_metric(self) -> Metric:
+        """A metric that was given nothing yet."""
+
+    def kind(self, targets: Tensor, loss: str = "task") -> Kind:
+        """What targets are for a loss of that name: as the real data has them, probabilities, values."""
+        if not self.soft(targets):
+            return "hard"
+        return "values" if loss == "squared" else "soft"
+
+    def move(self, targets: Tensor, movement: Movement) -> Tensor:
+        """Targets of images that were moved; those that name no place stay as they are."""
+        return targets
+
+    def pack(self, targets: Tensor, factor: int) -> Tensor:
+        """Targets of stored images that hold ``factor**2`` images each, from those of the images in turn.
+
+        Raises:
+            ValueError: The task's targets cannot be packed.
+        """
+        return targets[:: factor**2]
+
+    def picture(self, pixels: Tensor, targets: Tensor) -> Tensor:
+        """Pixels (N, C, H, W) in [0, 1] with targets drawn into them, where they can be."""
+        return pixels
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON holds it; :func:`pydistill.tasks.restore` is the inverse."""
+        return {"name": self.name, "class_names": list(self.class_names)}
+
     def hard(self, targets: Tensor) -> Tensor:
         """Targets as the real data has them, of soft ones or values the most probable."""
+        raise self._without("soft targets")
 
-    @abstractmethod
     def probabilities(self, outputs: Tensor, temperature: float = 1.0) -> Tensor:
         """Soft targets that a network's outputs stand for, the outputs divided by ``temperature``."""
+        raise self._without("soft targets")
 
-    @abstractmethod
     def smoothed_logits(self, targets: Tensor) -> Tensor:
         """Outputs whose :meth:`probabilities` are nearly sure of targets: learned labels start there."""
+        raise self._without("learned targets")
 
-    @abstractmethod
     def target_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N,) probability that outputs give to the targets of their images."""
+        raise self._without("a probability of a target")
 
-    @abstractmethod
     def values(self, targets: Tensor) -> Tensor:
         """What is regressed for targets, hard or soft, under the squared error: of mean 0 over outputs."""
+        raise self._without("values to regress")
 
-    @abstractmethod
     def from_values(self, values: Tensor) -> Tensor:
         """Soft targets of which :meth:`values` gives these values."""
+        raise self._without("values to regress")
 
-    @abstractmethod
-    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Statistics of the metric as a float64 vector, to be added up over batches."""
-
-    @abstractmethod
-    def value(self, statistics: Tensor) -> float:
-        """The metric, a fraction in [0, 1], from added-up :meth:`score` vectors."""
-
-    def counts(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """What :meth:`breakdown` needs, to be added up over batches; None: there is no breakdown."""
-        return None
-
-    def breakdown(self, counts: Tensor) -> Breakdown | None:
-        """The metric group by group, from added-up :meth:`counts`; None: there is no breakdown."""
-        return None
+    def _without(self, what: str) -> ValueError:
+        return ValueError(f"{self.name} has no {what}: its targets are {self.target_names['hard']}")
 
     def hold_out(
         self, targets: Tensor, fraction: float, seed: int, blocks: Tensor | None = None

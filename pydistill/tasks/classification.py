@@ -1,14 +1,18 @@
 """Image classification: one class an image, cross-entropy, accuracy."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill.errors import DataError
-from pydistill.tasks.base import Breakdown, Groups, Task
+from pydistill.tasks.base import Groups, Kind, Task
+from pydistill.tasks.metric import RESAMPLES, Breakdown, Metric
 
 _SURE = 0.9
 """Probability of its own class that a learned label starts from."""
@@ -20,6 +24,10 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     metric: ClassVar[str] = "accuracy"
+    network: ClassVar[str] = "convnet"
+    target_names: ClassVar[Mapping[Kind, str]] = MappingProxyType(
+        {"hard": "classes", "soft": "probabilities", "values": "values"}
+    )
 
     @property
     def outputs(self) -> int:
@@ -52,8 +60,19 @@ class Classification(Task):
         share = share.to(wide.dtype)
         return share.T @ wide, share.sum(0)
 
+    def check_outputs(self, outputs: Tensor, images: Tensor) -> None:
+        found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        if found != (len(images), self.outputs):
+            raise ValueError(
+                f"expected outputs ({len(images)}, {self.outputs}) of the network, one for each class, "
+                f"found {found}"
+            )
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets, reduction="none")
 
     def loss_name(self, kind: str = "task") -> str:
         return "cross-entropy" if kind == "task" else super().loss_name(kind)
@@ -86,38 +105,71 @@ class Classification(Task):
     def from_values(self, values: Tensor) -> Tensor:
         return values + 1 / self.outputs
 
-    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(correct, seen). A soft target counts as its most probable class."""
-        truth = targets if targets.ndim == 1 else targets.argmax(1)
-        correct = (outputs.argmax(1) == truth).sum()
-        return torch.stack([correct, torch.tensor(len(outputs), device=correct.device)]).double()
+    def make_metric(self) -> "ClassificationMetric":
+        return ClassificationMetric(self)
 
-    def value(self, statistics: Tensor) -> float:
-        return float(statistics[0] / statistics[1])
 
-    def counts(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(K, K) float64 answers by class and by what was predicted; of many classes (2, K): right, all."""
-        truth, predicted, classes = self.hard(targets), outputs.argmax(1), self.outputs
-        if classes > self.most_shown:
-            right = torch.bincount(truth[predicted == truth], minlength=classes)
-            return torch.stack([right, torch.bincount(truth, minlength=classes)]).double()
-        return (
-            torch.bincount(truth * classes + predicted, minlength=classes**2)
-            .view(classes, classes)
-            .double()
+class ClassificationMetric(Metric):
+    """Accuracy: the share of images whose largest output is that of their class.
+
+    A soft target counts as its most probable class. Classes and answers of every image are kept.
+    """
+
+    names = ("accuracy",)
+
+    def __init__(self, task: Classification) -> None:
+        self._task = task
+        self._truth: list[Tensor] = []
+        self._predicted: list[Tensor] = []
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Outputs (N, K) and targets (N,) or (N, K)."""
+        self._truth.append(self._task.hard(targets).cpu())
+        self._predicted.append(predicted(outputs).cpu())
+
+    def merge(self, other: Self) -> None:
+        if other._task != self._task:
+            raise ValueError("expected a metric of the same classes")
+        self._truth += other._truth
+        self._predicted += other._predicted
+
+    def compute(self) -> dict[str, float]:
+        truth, answers = self._all()
+        if not len(truth):
+            return {"accuracy": float("nan")}
+        return {"accuracy": int((answers == truth).sum()) / len(truth)}
+
+    @property
+    def images(self) -> int:
+        return sum(map(len, self._truth))
+
+    def breakdown(self) -> Breakdown:
+        """Accuracies of classes, and (K, K) answers by class; no table where there are too many classes."""
+        truth, answers = self._all()
+        classes = self._task.outputs
+        right = torch.bincount(truth[answers == truth], minlength=classes)
+        seen = torch.bincount(truth, minlength=classes)
+        table = None
+        if classes <= self._task.most_shown:
+            counts = torch.bincount(truth * classes + answers, minlength=classes**2)
+            table = tuple(tuple(map(int, row)) for row in counts.view(classes, classes).tolist())
+        values = (
+            one / all_ if all_ else None for one, all_ in zip(right.tolist(), seen.tolist(), strict=True)
         )
+        return Breakdown(tuple(values), tuple(seen.tolist()), table)
 
-    def breakdown(self, counts: Tensor) -> Breakdown:
-        square = len(counts) == self.outputs
-        right, seen = (counts.diagonal(), counts.sum(1)) if square else counts.unbind()
-        return Breakdown(
-            tuple(
-                one / all_ if all_ else None
-                for one, all_ in zip(right.tolist(), seen.tolist(), strict=True)
-            ),
-            tuple(map(int, seen.tolist())),
-            tuple(tuple(map(int, row)) for row in counts.tolist()) if square else None,
-        )
+    def resampled(self, weights: Tensor) -> Tensor:
+        truth, answers = self._all()
+        return weights.double() @ (answers == truth).double() / weights.double().sum(1)
+
+    def spread(self, generator: torch.Generator, resamples: int = RESAMPLES) -> float:
+        """What the bootstrap comes to with many samples: sqrt(p (1 - p) / N), a share p of N right."""
+        count, share = self.images, self.value
+        return math.sqrt(share * (1 - share) / count) if count > 1 else math.nan
+
+    def _all(self) -> tuple[Tensor, Tensor]:
+        none = torch.empty(0, dtype=torch.int64)
+        return torch.cat([none, *self._truth]), torch.cat([none, *self._predicted])
 
 
 def predicted(outputs: Tensor) -> Tensor:

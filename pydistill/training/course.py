@@ -59,7 +59,7 @@ class Course:
             parameters = {name: value.requires_grad_() for name, value in stack.parameters.items()}
         else:
             parameters = {name: value for name, value in base.named_parameters() if value.requires_grad}
-        self._feed = Feed(jobs, training.batch_size, device, stacked=stacked)
+        self._feed = Feed(jobs, task, training.batch_size, device, stacked=stacked)
         self._descent = Descent(
             objective.stacked(base, parameters) if stacked else objective.alone(base),
             parameters,

@@ -9,6 +9,7 @@ from torch import Tensor
 from pydistill import seeds
 from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import StoredViews
+from pydistill.tasks import Task
 from pydistill.training.descent import Batch
 from pydistill.training.jobs import TrainingJob
 
@@ -23,6 +24,7 @@ class Feed:
 
     Args:
         jobs: Of equally many images, and with the same augmentation.
+        task: What targets are.
         batch_size: Images a step; a set that is no larger is taken whole.
         device: Where networks are.
         stacked: Whether batches have a leading axis of jobs; without it there is one job.
@@ -32,11 +34,17 @@ class Feed:
     """
 
     def __init__(
-        self, jobs: Sequence[TrainingJob], batch_size: int, device: torch.device, *, stacked: bool
+        self,
+        jobs: Sequence[TrainingJob],
+        task: Task,
+        batch_size: int,
+        device: torch.device,
+        *,
+        stacked: bool,
     ) -> None:
         self._jobs, self._stacked = jobs, stacked
         self._orders = [Order(len(job.samples), batch_size, job.seed) for job in jobs]
-        self._drawn = DrawnAugmentation(jobs)
+        self._drawn = DrawnAugmentation(jobs, task)
         views = jobs[0].views
         self._stored = None if views is None else StoredAugmentation(jobs[0], views, device)
         self._whole: tuple[Tensor, Tensor] | None = None
@@ -54,9 +62,10 @@ class Feed:
         if self._stored is not None:
             images, targets = self._stored.apply(images, indices[0], self._epoch)
         elif self._stacked:
-            images = self._drawn.apply(images.flatten(0, 1)).view(images.shape)
+            moved, followed = self._drawn.apply(images.flatten(0, 1), targets.flatten(0, 1))
+            images, targets = moved.view(images.shape), followed.view(targets.shape)
         else:
-            images = self._drawn.apply(images)
+            images, targets = self._drawn.apply(images, targets)
         self._epoch += ends
         return Batch(images, targets, indices, ends)
 
@@ -139,13 +148,13 @@ class Order:
 class DrawnAugmentation:
     """The jobs' augmentation: each job draws for its own images, from its own generator."""
 
-    def __init__(self, jobs: Sequence[TrainingJob]) -> None:
-        self._augmentation = Augmentation.parse(jobs[0].augment)
+    def __init__(self, jobs: Sequence[TrainingJob], task: Task) -> None:
+        self._augmentation, self._task = Augmentation.parse(jobs[0].augment), task
         self._generators = [seeds.generator(job.seed, "augmentation") for job in jobs]
 
-    def apply(self, images: Tensor) -> Tensor:
-        """(E * M, C, H, W), the first M of the first job, and so on."""
-        return augmented(self._augmentation, images, self._generators)
+    def apply(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(E * M, C, H, W) and targets (E * M, ...), the first M of the first job, and so on."""
+        return augmented(self._augmentation, images, targets, self._generators, self._task)
 
     def state(self) -> list[Tensor]:
         """Where the generators stand; nothing where nothing is drawn from them."""
@@ -176,15 +185,27 @@ class StoredAugmentation:
         values, targets = self._parameters[at], self._targets[at]
         if indices is not None:
             values, targets = values[indices], targets[indices.to(targets.device)]
-        return self._augmentation.apply(images, Parameters(values, size)), targets
+        return self._augmentation.apply_images(images, Parameters(values, size)), targets
 
 
-def augmented(augmentation: Augmentation, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Images of several jobs (E * M, C, H, W), those of each augmented from its generator."""
+def augmented(
+    augmentation: Augmentation,
+    images: Tensor,
+    targets: Tensor,
+    generators: Sequence[torch.Generator],
+    task: Task | None,
+) -> tuple[Tensor, Tensor]:
+    """Images of several jobs (E * M, C, H, W), those of each augmented from its generator.
+
+    Targets follow as the task has it; without one they stay.
+    """
     if not augmentation.transforms:
-        return images
+        return images, targets
     each, size = len(images) // len(generators), (images.shape[2], images.shape[3])
     drawn = [
         augmentation.sample(each, generator, together=True, size=size).values for generator in generators
     ]
-    return augmentation.apply(images, Parameters(torch.cat(drawn), size))
+    parameters = Parameters(torch.cat(drawn), size)
+    if task is None:
+        return augmentation.apply_images(images, parameters), targets
+    return augmentation.apply(images, targets, parameters, task)

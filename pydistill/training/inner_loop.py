@@ -12,6 +12,7 @@ from pydistill.augment import Augmentation
 from pydistill.errors import DivergenceError
 from pydistill.ops.second_order import second_order
 from pydistill.optim import Tensors
+from pydistill.tasks import Task
 from pydistill.training.feed import augmented
 from pydistill.training.unrolled import State, Unrolled, unroll
 
@@ -35,6 +36,7 @@ class InnerLoop:
         networks: Several at once: parameters are stacked along a first axis (E, ...), as
             :func:`pydistill.nets.stack` makes them; each has its own order and augmentation, and losses are
             (T, E). None: one, not stacked.
+        task: How targets follow the augmentation; None: they are of the images as wholes and stay.
     """
 
     network: nets.Network
@@ -44,6 +46,7 @@ class InnerLoop:
     augment: str = "none"
     seed: int = 0
     networks: int | None = None
+    task: Task | None = None
 
     def start(self, parameters: Tensors, buffers: Mapping[str, Tensor] | None = None) -> State:
         """The first state: parameters, the optimiser's memory of them, buffers."""
@@ -130,7 +133,8 @@ class InnerLoop:
             flat = torch.cat([everything if pick is None else pick for pick in picks]).to(images.device)
             chosen, wanted = images[flat], targets[flat]
         generators = [seeds.generator(self.seed, "inner augmentation", each, index) for each in members]
-        chosen = augmented(Augmentation.parse(self.augment), chosen, generators)
+        augmentation = Augmentation.parse(self.augment)
+        chosen, wanted = augmented(augmentation, chosen, wanted, generators, self.task)
         if self.networks is None:
             return chosen, wanted
         each = len(chosen) // len(members)

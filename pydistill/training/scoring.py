@@ -1,12 +1,16 @@
 """Scoring a trained network on a whole split."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from pydistill import seeds
 from pydistill.data.real import RealData, Split
-from pydistill.tasks import Task
+from pydistill.tasks import Breakdown, Metric
 from pydistill.tasks.base import chunks
 
 _BATCH = {"cpu": 128, "cuda": 2048}
@@ -18,12 +22,26 @@ class Scored:
     """A network's answers on a split.
 
     Attributes:
-        value: The task's metric, a fraction in [0, 1].
-        counts: What the task's breakdown by class needs, to be added up over networks; None: there is none.
+        values: The metric's values by name, the headline first; fractions in [0, 1].
+        spread: Standard deviation of the headline over bootstrap samples of the split's images; None
+            where there are too few.
+        breakdown: The headline class by class; None where the task has none.
     """
 
-    value: float
-    counts: Tensor | None
+    values: Mapping[str, float]
+    spread: float | None
+    breakdown: Breakdown | None
+
+    @property
+    def value(self) -> float:
+        """The headline."""
+        return next(iter(self.values.values()))
+
+    @classmethod
+    def of(cls, metric: Metric) -> Self:
+        """What a metric was given."""
+        spread = metric.spread(seeds.generator(0, "test images"))
+        return cls(metric.compute(), None if math.isnan(spread) else spread, metric.breakdown())
 
 
 def score(
@@ -34,7 +52,7 @@ def score(
     dtype: torch.dtype = torch.float32,
     max_batch: int | None = None,
 ) -> float:
-    """The task's metric, a fraction in [0, 1], over all images of ``split``, each read once.
+    """The headline of the task's metric, a fraction in [0, 1], over all images of ``split``.
 
     The network is put into evaluation mode for it and left as it was found.
     """
@@ -50,35 +68,15 @@ def assess(
     dtype: torch.dtype = torch.float32,
     max_batch: int | None = None,
 ) -> Scored:
-    """:func:`score`, and the answers class by class."""
+    """Every value of the task's metric, as :func:`score`, and the headline class by class."""
     where = torch.device(device)
     largest = max_batch or _BATCH.get(where.type, 256)
     training = network.training
     network.eval()
-    accumulator = ScoreAccumulator(data.task)
+    metric = data.task.make_metric()
     try:
         for part in chunks(len(split), largest):
-            accumulator.add(network(data.inputs(split, part, where, dtype)), split.targets[part].to(where))
+            metric.update(network(data.inputs(split, part, where, dtype)), split.targets[part].to(where))
     finally:
         network.train(training)
-    return accumulator.done()
-
-
-class ScoreAccumulator:
-    """The metric and the answers class by class, added up over batches."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._scores: list[Tensor] = []
-        self._counts: Tensor | None = None
-
-    def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take in a batch's outputs (N, ...) and targets (N, ...)."""
-        self._scores.append(self._task.score(outputs, targets).cpu())
-        counts = self._task.counts(outputs, targets)
-        if counts is not None:
-            self._counts = counts.cpu() if self._counts is None else self._counts + counts.cpu()
-
-    def done(self) -> Scored:
-        """What was found over all batches."""
-        return Scored(self._task.value(torch.stack(self._scores).sum(0)), self._counts)
+    return Scored.of(metric)

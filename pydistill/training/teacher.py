@@ -162,7 +162,7 @@ class Answers:
             generator = seeds.generator(seed, "stored views", draw)
             drawn = augmentation.sample(len(images), generator, together=False, size=size)
             parameters.append(drawn.values)
-            targets.append(self.of(augmentation.apply(images, drawn)))
+            targets.append(self.of(augmentation.apply_images(images, drawn)))
         return StoredViews(torch.stack(parameters), torch.stack(targets))
 
 

@@ -73,7 +73,7 @@ def test_draws_come_from_the_generator_alone():
     augmentation, same = draw(EVERY, 8, together=False)
     torch.set_rng_state(before)
     _, other = draw(EVERY, 8, together=False, seed=2)
-    augmentation.apply(images(8), one)
+    augmentation.apply_images(images(8), one)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(one.values, same.values)
     assert not torch.equal(one.values, other.values)
@@ -150,20 +150,24 @@ def test_applying_equals_the_slow_reference(name, layout, channels):
     for together in (True, False):
         augmentation, parameters = draw(text, 24, together=together)
         expected = torch.from_numpy(reference.augment(batch, parameters))
-        torch.testing.assert_close(augmentation.apply(batch, parameters), expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            augmentation.apply_images(batch, parameters), expected, rtol=1e-6, atol=1e-6
+        )
     augmentation, few = draw(text, 3, together=False)
     few = few.rows(torch.arange(3).repeat_interleave(8))
     expected = torch.from_numpy(reference.augment(batch, few))
-    torch.testing.assert_close(augmentation.apply(batch, few), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(augmentation.apply_images(batch, few), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_how_a_batch_is_cut_does_not_change_the_result():
     augmentation, parameters = draw(EVERY, 300, together=False)
     batch = images(300, dtype=torch.float32).to(memory_format=torch.channels_last)
-    whole = augmentation.apply(batch, parameters)  # sorted by transform: far more than 64 runs
+    whole = augmentation.apply_images(batch, parameters)  # sorted by transform: far more than 64 runs
     assert (active(parameters)[1:] != active(parameters)[:-1]).any(1).sum() > 64
     assert whole.is_contiguous(memory_format=torch.channels_last)
-    single = [augmentation.apply(batch[i : i + 1], parameters.rows(slice(i, i + 1))) for i in range(300)]
+    single = [
+        augmentation.apply_images(batch[i : i + 1], parameters.rows(slice(i, i + 1))) for i in range(300)
+    ]
     torch.testing.assert_close(whole, torch.cat(single), rtol=1e-5, atol=1e-6)
 
 
@@ -171,8 +175,8 @@ def test_how_a_batch_is_cut_does_not_change_the_result():
 def test_siamese_one_row_does_the_same_to_one_image_and_to_256(name):
     augmentation, parameters = draw(f"{EVERY}:mode=all" if name == "all" else name, 1)
     image = images(1, dtype=torch.float32)
-    alone = augmentation.apply(image, parameters)
-    many = augmentation.apply(
+    alone = augmentation.apply_images(image, parameters)
+    many = augmentation.apply_images(
         image.expand(256, -1, -1, -1).contiguous(), parameters.rows(torch.zeros(256, dtype=torch.long))
     )
     assert (many == many[:1]).all()
@@ -183,8 +187,8 @@ def test_a_class_has_the_same_transform_in_both_branches():
     augmentation, parameters = draw(EVERY, 4, together=False)
     real_classes, synthetic_classes = torch.arange(4).repeat_interleave(20), torch.arange(4)
     image = images(1, dtype=torch.float32)
-    real = augmentation.apply(image.expand(80, -1, -1, -1), parameters.rows(real_classes))
-    synthetic = augmentation.apply(image.expand(4, -1, -1, -1), parameters.rows(synthetic_classes))
+    real = augmentation.apply_images(image.expand(80, -1, -1, -1), parameters.rows(real_classes))
+    synthetic = augmentation.apply_images(image.expand(4, -1, -1, -1), parameters.rows(synthetic_classes))
     torch.testing.assert_close(real, synthetic[real_classes], rtol=1e-6, atol=1e-6)
 
 
@@ -192,15 +196,15 @@ def test_a_class_has_the_same_transform_in_both_branches():
 def test_identity_rows_give_the_input_bit_for_bit(dtype):
     augmentation = Augmentation.parse(EVERY)
     batch = images(5, dtype=dtype)
-    assert torch.equal(augmentation.apply(batch, Parameters.identity(5, SIZE)), batch)
+    assert torch.equal(augmentation.apply_images(batch, Parameters.identity(5, SIZE)), batch)
     mixed = draw("rotate", 5)[1]
     mixed.values[::2] = torch.tensor(Parameters.IDENTITY)
-    done = augmentation.apply(batch, mixed)
+    done = augmentation.apply_images(batch, mixed)
     assert torch.equal(done[::2], batch[::2])
     assert (done[1::2] != batch[1::2]).any((1, 2, 3)).all()
     none = Augmentation.parse("none")
     parameters = none.sample(5, seeds.generator(0), together=False, size=SIZE)
-    assert none.apply(batch, parameters) is batch
+    assert none.apply_images(batch, parameters) is batch
 
 
 @pytest.mark.parametrize("name", [*TRANSFORMS, "all"])
@@ -209,19 +213,21 @@ def test_dtype_and_layout_are_kept(name, rows):
     augmentation, parameters = draw(f"{EVERY}:mode=all" if name == "all" else name, rows)
     parameters = parameters.rows(torch.arange(12) % rows)
     plain = images(12, dtype=torch.float32)
-    expected = augmentation.apply(plain, parameters)
+    expected = augmentation.apply_images(plain, parameters)
     assert expected.is_contiguous()
-    last = augmentation.apply(plain.to(memory_format=torch.channels_last), parameters)
+    last = augmentation.apply_images(plain.to(memory_format=torch.channels_last), parameters)
     assert last.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(last, expected, rtol=1e-5, atol=1e-6)
-    half = augmentation.apply(plain.bfloat16(), parameters)
+    half = augmentation.apply_images(plain.bfloat16(), parameters)
     assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half, augmentation.apply(plain.bfloat16().float(), parameters).bfloat16())
+    torch.testing.assert_close(
+        half, augmentation.apply_images(plain.bfloat16().float(), parameters).bfloat16()
+    )
 
 
 def test_empty_batch():
     augmentation, parameters = draw(EVERY, 0, together=False)
-    assert augmentation.apply(images(0), parameters).shape == (0, 3, *SIZE)
+    assert augmentation.apply_images(images(0), parameters).shape == (0, 3, *SIZE)
     assert len(draw(EVERY, 0, together=True)[1]) == 0
 
 
@@ -235,13 +241,13 @@ def test_rows_are_selected_and_repeated():
 def test_wrong_arguments_are_refused_with_what_was_expected():
     augmentation, parameters = draw(EVERY, 3)
     with pytest.raises(ValueError, match=r"found \(4, 3, 6, 5\) and 3 rows; repeat the rows"):
-        augmentation.apply(images(4), parameters)
+        augmentation.apply_images(images(4), parameters)
     with pytest.raises(ValueError, match="drawn for images of 6x5 pixels, found 5x6"):
-        augmentation.apply(images(3, size=(5, 6)), parameters)
+        augmentation.apply_images(images(3, size=(5, 6)), parameters)
     with pytest.raises(TypeError, match=r"must be floating point, found torch\.uint8"):
-        augmentation.apply(images(3).to(torch.uint8), parameters)
+        augmentation.apply_images(images(3).to(torch.uint8), parameters)
     with pytest.raises(ValueError, match=r"must be \(N, C, H, W\)"):
-        augmentation.apply(images(3)[0], parameters)
+        augmentation.apply_images(images(3)[0], parameters)
     with pytest.raises(ValueError, match="rows must be at least 0, found -1"):
         augmentation.sample(-1, seeds.generator(0), together=True, size=SIZE)
     with pytest.raises(ValueError, match=r"size must be \(H, W\)"):

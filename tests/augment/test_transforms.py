@@ -18,7 +18,7 @@ def apply(images, **columns):
     parameters = Parameters.identity(len(images), tuple(images.shape[2:]))
     for name, value in columns.items():
         parameters.column(name)[:] = value
-    return EVERY.apply(images, parameters)
+    return EVERY.apply_images(images, parameters)
 
 
 def picture(height=4, width=5, channels=1):
@@ -44,7 +44,7 @@ def test_crop_by_more_than_the_image_leaves_nothing(layout):
     images = picture(channels=2).repeat(3, 1, 1, 1).to(memory_format=layout)
     parameters = Parameters.identity(3, (4, 5))
     parameters.column("shift_y")[:] = torch.tensor([0.0, 9.0, -4.0])
-    done = EVERY.apply(images, parameters)
+    done = EVERY.apply_images(images, parameters)
     assert torch.equal(done[0], images[0])
     assert (done[1:] == 0).all()
 
@@ -59,7 +59,7 @@ def test_cutout_clears_its_window_and_nothing_else():
 
 def test_a_cutout_drawn_clears_at_most_a_quarter_and_at_least_a_sixteenth():
     augmentation, parameters = draw("cutout", 200, (8, 8))
-    cleared = (augmentation.apply(torch.ones(200, 1, 8, 8), parameters) == 0).sum((1, 2, 3))
+    cleared = (augmentation.apply_images(torch.ones(200, 1, 8, 8), parameters) == 0).sum((1, 2, 3))
     assert cleared.max() == 16
     assert cleared.min() == 4  # at a corner half of the window's height and half of its width are inside
 
@@ -140,7 +140,7 @@ def test_the_gradient_is_the_adjoint(name, rows, layout):
         for seed in (0, 1)
     )
     x.requires_grad_()
-    forward = augmentation.apply(x, parameters)
+    forward = augmentation.apply_images(x, parameters)
     (adjoint,) = torch.autograd.grad(forward, x, y)
     torch.testing.assert_close((forward * y).sum(), (x * adjoint).sum(), rtol=1e-12, atol=1e-12)
 
@@ -154,7 +154,7 @@ def test_derivatives_are_right_to_second_order(name, together):
     images = torch.randn(3, 2, 4, 3, generator=seeds.generator(0), dtype=torch.float64, requires_grad=True)
 
     def energy(images):
-        return augmentation.apply(images, parameters).pow(3).sum((1, 2, 3))
+        return augmentation.apply_images(images, parameters).pow(3).sum((1, 2, 3))
 
     assert torch.autograd.gradcheck(energy, images)
     assert torch.autograd.gradgradcheck(energy, images)
@@ -167,7 +167,7 @@ def test_function_transforms_reach_through(name):
     images = torch.randn(2, 3, 2, 4, 3, generator=seeds.generator(0), dtype=torch.float64)
 
     def energy(images):
-        return augmentation.apply(images, parameters).pow(3).sum()
+        return augmentation.apply_images(images, parameters).pow(3).sum()
 
     def curvature(images):
         return grad(lambda inner: grad(energy)(inner).square().sum())(images)

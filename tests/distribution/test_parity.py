@@ -56,7 +56,9 @@ def features(problem, method, images, factor=1):
                 ]
             )
         for batch, into in ((own, found[0]), (learned, found[1])):
-            into.append(network(augmentation.apply(batch, views.rows(torch.full((len(batch),), group)))))
+            into.append(
+                network(augmentation.apply_images(batch, views.rows(torch.full((len(batch),), group))))
+            )
     return found
 
 

@@ -94,7 +94,7 @@ def test_stored_views_are_trained_on_in_turn_with_their_targets(tiny) -> None:
 
     network = nets.build(NET, tiny.shape, 3, seeds.generator(0, "initial weights"))
     for step in range(3):
-        seen = Augmentation.parse("crop_flip").apply(
+        seen = Augmentation.parse("crop_flip").apply_images(
             viewed.images, Parameters(views.parameters[step % 2], (8, 8))
         )
         loss = tiny.task.loss(network(seen), views.targets[step % 2])

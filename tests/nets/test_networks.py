@@ -66,7 +66,7 @@ def test_every_network_takes_every_image_and_gives_all_blocks_in_one_pass(text, 
     assert len(blocks) == len(network.names) == len(set(network.names))
     assert all(len(block) == 2 and block[0].numel() for block in blocks)
     assert torch.equal(embedding, blocks[-1].flatten(1))
-    assert torch.equal(logits, network.classify(embedding))
+    assert torch.equal(logits, network.head(blocks))
     assert logits.shape == (2, 7)
     assert logits.isfinite().all()
     assert not torch.equal(embedding[0], embedding[1])  # no map was normalised to nothing on the way

@@ -1,6 +1,7 @@
 """Networks that use a weight in several places: one tensor, whatever is done with the network."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -71,8 +72,8 @@ class Tied(Network):
         first = F.relu(self.a(images.flatten(1)))
         return [first, F.relu(self.b(first))]
 
-    def classify(self, embedding: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(embedding)
+    def head(self, blocks: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.classifier(self.embed(blocks))
         return logits
 
 

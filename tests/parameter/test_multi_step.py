@@ -62,7 +62,7 @@ def plain(method, problem, experts, state, leaves: dict[str, Tensor], index: int
         )
         kept = {name: value.clone() for name, value in buffers.items()}
         outputs = torch.func.functional_call(
-            network, {**weights, **kept}, (augmentation.apply(images, drawn),)
+            network, {**weights, **kept}, (augmentation.apply_images(images, drawn),)
         )
         buffers = kept
         slopes = torch.autograd.grad(

@@ -81,7 +81,7 @@ def test_a_step_against_the_papers_objective_written_slowly(name, objective, opt
         learned = views(leaf[ipc * group : ipc * (group + 1)], method.factor)
         found = []
         for batch in (own, learned):
-            seen = augmentation.apply(batch, rows.rows(torch.full((len(batch),), group)))
+            seen = augmentation.apply_images(batch, rows.rows(torch.full((len(batch),), group)))
             targets = torch.full((len(seen),), group)
             found.append(
                 torch.autograd.grad(F.cross_entropy(network(seen), targets), weights, create_graph=True)
