@@ -13,9 +13,9 @@ from pydistill.cli.data_options import add_data_options, logged, recipe_of, reco
 from pydistill.cli.signature import add_options, given_options
 from pydistill.data import DistilledData, load_data
 from pydistill.errors import FileFormatError
-from pydistill.evaluation import Protocol, evaluate, named
+from pydistill.evaluation import Protocol, evaluate
 from pydistill.evaluation.kept import usual_folder
-from pydistill.evaluation.protocol import CHOICES, PROTOCOLS
+from pydistill.evaluation.protocol import CHOICES, PROTOCOLS, suited
 from pydistill.shown import printable
 
 UNFINISHED = "evaluation"
@@ -67,7 +67,7 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
             raise ValueError("--as-learned trains no network: leave --network or it out")
         changes["architectures"] = ()
     distilled = DistilledData.load(options.folder)
-    protocol = named(options.protocol, **changes)
+    protocol = suited(options.protocol, distilled.task, **changes)
     recipe = recipe_of(options)
     if "source" not in recipe:
         recipe = {"source": distilled.provenance.data} | recorded(options.folder) | recipe

@@ -15,7 +15,7 @@ from pydistill.data.equality import ByContent
 from pydistill.data.folder_export import Loss, Scale
 from pydistill.data.formation import check_factor, decode, repeat_targets
 from pydistill.data.parts import Several, position, positions
-from pydistill.data.pictures import grid, write_picture
+from pydistill.data.pictures import grid, rows, write_picture
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.provenance import Provenance
 from pydistill.data.recipe import Recipe
@@ -130,7 +130,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
 
     def augmentation(self) -> use.SetAugmentation:
         """What to train with: a batch and a generator go in, the augmented batch comes out."""
-        return use.augmentation(self.augment)
+        return use.augmentation(self.augment, self.task)
 
     def optimiser_settings(self) -> dict[str, float]:
         """``lr``, ``momentum``, ``weight_decay`` for ``torch.optim.SGD``; a learned rate or a usual one."""
@@ -207,20 +207,30 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         return _shape(self.images)
 
     @property
-    def classes(self) -> Tensor:
-        """(M,) int64: the class that each stored image is of.
+    def hard_targets(self) -> Tensor:
+        """(M, ...) targets as the real data has them.
 
-        Its target where that is a class, else the class it was made for; of sets that do not know it, the
-        target's most probable class.
+        A stored image's own where they are such, else what it was made for; of sets that do not know it,
+        what its targets make most probable.
         """
-        if self.origin is not None and self.kind != "hard":
-            return self.origin
-        return self.task.hard(self.targets)
+        if self.kind == "hard":
+            return self.targets
+        return self.task.hard(self.targets) if self.origin is None else self.origin
+
+    @property
+    def classes(self) -> Tensor:
+        """(M,) int64: the class that each stored image is of, see :attr:`hard_targets`.
+
+        Raises:
+            ValueError: An image is of no one class in this task.
+        """
+        self.task.require_by_class("the class of a stored image")
+        return self.hard_targets
 
     @property
     def images_a_class(self) -> list[int]:
-        """Stored images of each class, by :attr:`classes`."""
-        return torch.bincount(self.classes.cpu(), minlength=len(self.task.class_names)).tolist()
+        """Stored images of each class, or that hold something of it, by :attr:`hard_targets`."""
+        return [len(members) for members in self.task.groups(self.hard_targets.cpu()).members]
 
     @property
     def kind(self) -> Kind:
@@ -249,7 +259,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             return self
         recipe = dataclasses.replace(self.recipe, loss="task", views=None)
         changes: dict[str, Any] = {"origin": None, "learning_rate": None, "recipe": recipe}
-        return dataclasses.replace(self, targets=self.classes, **changes)
+        return dataclasses.replace(self, targets=self.hard_targets, **changes)
 
     @property
     def nbytes(self) -> dict[str, int]:
@@ -321,14 +331,14 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
     def preview(self, path: Path | str, columns: int = 10) -> None:
         """Write a PNG: a row a class with its name, at most ``columns`` stored images in each.
 
+        Where an image is of no one class, rows follow each other, and targets are drawn into the images.
+
         Raises:
             ValueError: ``columns`` is below 1.
             OutputError: It could not be written.
         """
-        pixels, classes = self.pixels(), self.classes
-        rows = [(name, pixels[classes == at]) for at, name in enumerate(self.task.class_names)]
-        rows = [(name, images) for name, images in rows if len(images)]  # sets that know no origin
-        write_picture(grid(rows, columns=columns), Path(path))
+        shown = rows(self.task, self.pixels(), self.hard_targets, columns=columns)
+        write_picture(grid(shown, columns=columns), Path(path))
 
 
 def _shape(images: Tensor) -> tuple[int, int, int]:

@@ -160,7 +160,8 @@ def pack(data: RealData, draw: Draw, factor: int, device: torch.device | str = "
     parts = torch.split(indices, at_once)
     packed = [encode(data.inputs(data.train, part, device), factor) for part in parts]
     images = torch.cat(packed).contiguous(memory_format=torch.channels_last)
-    return Packed(images, data.train.targets[indices[::each]].to(device), torch.cat(groups))
+    targets = data.task.pack(data.train.targets[indices], factor)
+    return Packed(images, targets.to(device), torch.cat(groups))
 
 
 def _check_images(images: Tensor) -> None:

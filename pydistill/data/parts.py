@@ -99,10 +99,10 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
             recipe, views=StoredViews(views.parameters[:, rows], views.targets[:, rows])
         )
     made = distilled.provenance
-    names = distilled.task.class_names
-    counts = torch.bincount(distilled.classes.cpu()[picked], minlength=len(names)).tolist()
+    strata = distilled.task.strata(distilled.hard_targets.cpu()[picked])
+    counts = [len(members) for members in strata.members]
     most, packed = max(counts), distilled.factor**2
-    short = {name: count * packed for name, count in zip(names, counts, strict=True) if count < most}
+    short = {name: count * packed for name, count in zip(strata.names, counts, strict=True) if count < most}
     whole = len(distilled.images) if made.part_of is None else made.part_of
     return dataclasses.replace(
         distilled,

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pydistill.shown import printable
 from pydistill.storage.files import write_atomically
+from pydistill.tasks import Task
 
 _READABLE = 64
 """Pixels that the longer side of a small image is enlarged to, or a little more."""
@@ -68,6 +70,33 @@ def grid(rows: Sequence[tuple[str, Tensor]], *, columns: int = 10, cell: int | N
             enlarged = to_picture(image).resize((wide, tall), Image.Resampling.NEAREST)
             canvas.paste(enlarged, (start + column * (wide + _GAP), top))
     return canvas
+
+
+def rows(
+    task: Task, pixels: Tensor, targets: Tensor, *, columns: int = 10, most: int | None = None
+) -> list[tuple[str, Tensor]]:
+    """What :func:`grid` shows of images with their targets: a row a class, no row for a class without any.
+
+    Where an image is of no one class, rows of ``columns`` images in their order, targets drawn in.
+
+    Args:
+        task: Knows what targets are.
+        pixels: (N, C, H, W) in [0, 1].
+        targets: (N, ...) as the real data has them.
+        columns: Images in a row.
+        most: Rows at most; None: all.
+    """
+    pixels, targets = pixels.cpu(), targets.cpu()
+    strata = task.strata(targets)
+    found: list[tuple[str, Tensor]] = []
+    for name, members in zip(strata.names, strata.members, strict=True):
+        each = max(1, len(members)) if task.by_class else columns
+        for at, part in enumerate(torch.split(members, each)):
+            if len(part) and (most is None or len(found) < most):
+                found.append(
+                    ("" if at else name, task.picture(pixels[part[:columns]], targets[part[:columns]]))
+                )
+    return found
 
 
 def write_picture(picture: Image.Image, path: Path) -> None:

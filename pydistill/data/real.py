@@ -19,7 +19,7 @@ class Split:
 
     Attributes:
         images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; never preprocessed.
-        targets: (N, ...) as the task defines them, int64.
+        targets: (N, ...) as the task defines them.
     """
 
     images: Tensor
@@ -81,9 +81,9 @@ class RealData:
 
     @property
     def augment(self) -> str:
-        """The augmentation to train with by default: all parts, flips only where they keep classes."""
-        parts = ("color", "crop", "cutout", "flip", "scale", "rotate")
-        return "_".join(part for part in parts if self.horizontal_flip or part != "flip")
+        """The augmentation to train with by default: what suits the task, flips where targets allow."""
+        parts = (part for part in self.task.augment if self.horizontal_flip or part != "flip")
+        return "_".join(parts)
 
     def summary(self) -> str:
         """What was understood of the source, in a few lines: :attr:`notes` under the name."""

@@ -15,6 +15,7 @@ from pydistill.shown import printable
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
     from pydistill.data.real import RealData, Split
+    from pydistill.tasks import Task
 
 _CLASSES, _COLUMNS = 20, 10
 """Most classes and images a class in a picture."""
@@ -25,7 +26,6 @@ _SHORT = 3
 _LONGEST = 60
 """Letters of a name."""
 _LABELS = {
-    "classes": "classes",
     "probabilities": "probabilities",
     "values": "values to regress",
     "views": "probabilities of stored views",
@@ -78,23 +78,29 @@ def real_html(data: "RealData") -> str:
         ("fingerprint", data.fingerprint[:16]),
         *(("note", note) for note in data.notes),
     ]
-    members = data.task.groups(data.train.targets).members[:_CLASSES]
-    first = [member[:_COLUMNS] for member in members]
-    rows = []
-    for name, chosen in zip(names, first, strict=False):
-        images = data.train.images[chosen]
-        rows.append((name, images / 255 if images.dtype == torch.uint8 else images))
-    return _html(f"Real data: {_cut(data.name)}", facts, rows, "Training images, a row a class")
+    strata = data.task.strata(data.train.targets).members
+    most = [member[:_COLUMNS] for member in strata[:_CLASSES]]
+    chosen = torch.cat(most)
+    images = data.train.images[chosen]
+    pixels = images / 255 if images.dtype == torch.uint8 else images
+    shown = _rows(data.task, pixels, data.train.targets[chosen])
+    return _html(f"Real data: {_cut(data.name)}", facts, shown, f"Training images{_by_row(data.task)}")
 
 
 def distilled_html(distilled: "DistilledData") -> str:
     """Facts and a picture of a distilled set."""
-    pixels, classes = distilled.pixels().cpu(), distilled.classes.cpu()
-    rows = [
-        (name, pixels[classes == at][:_COLUMNS])
-        for at, name in enumerate(distilled.task.class_names[:_CLASSES])
-    ]
-    return _html("Distilled set", _facts(distilled), rows, "Stored images, a row a class")
+    shown = _rows(distilled.task, distilled.pixels(), distilled.hard_targets)
+    return _html("Distilled set", _facts(distilled), shown, f"Stored images{_by_row(distilled.task)}")
+
+
+def _rows(task: "Task", pixels: torch.Tensor, targets: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    from pydistill.data.pictures import rows
+
+    return rows(task, pixels, targets, columns=_COLUMNS, most=_CLASSES)
+
+
+def _by_row(task: "Task") -> str:
+    return ", a row a class" if task.by_class else ""
 
 
 def _each(distilled: "DistilledData") -> str:
@@ -107,6 +113,16 @@ def _each(distilled: "DistilledData") -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def _shared(distilled: "DistilledData") -> str:
+    """How images are shared out among classes, where each is of one."""
+    return f", {_each(distilled)} images each" if distilled.task.by_class else ""
+
+
+def _labels(distilled: "DistilledData") -> str:
+    kind = distilled.label_kind
+    return distilled.task.target_names["hard"] if kind == "classes" else _LABELS[kind]
+
+
 def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
     made, names = distilled.provenance, distilled.task.class_names
     count = f"{len(distilled.images):,} images {size(distilled.shape)}"
@@ -115,8 +131,8 @@ def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
     facts = [
         ("method", f"{_cut(made.method)} on {_cut(made.data)}"),
         ("stored", count),
-        ("classes", f"{len(names)} classes ({some(names)}), {_each(distilled)} images each"),
-        ("labels", f"labels: {_LABELS[distilled.label_kind]}"),
+        ("classes", f"{len(names)} classes ({some(names)}){_shared(distilled)}"),
+        ("labels", f"labels: {_labels(distilled)}"),
         ("bytes", f"{distilled.nbytes['total']:,} bytes"),
     ]
     if made.part_of is not None:

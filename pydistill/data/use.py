@@ -6,7 +6,7 @@ word and learns nothing from them. Such targets come as :class:`Values`, which l
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from pydistill.data.formation import repeat_targets
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
+    from pydistill.tasks import Task
 
 USUAL: Mapping[str, float] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
 """Settings of ``torch.optim.SGD`` for a set that learned no rate: those of the protocol ``quick``."""
@@ -96,35 +97,58 @@ class SetAugmentation:
 
     Attributes:
         transforms: What is drawn and applied.
+        task: Knows how targets follow.
     """
 
     transforms: Augmentation
+    task: "Task"
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    @overload
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor: ...
+
+    @overload
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, targets: Tensor
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, targets: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """A batch (N, C, H, W) of network input, augmented as evaluation does it.
 
         Args:
             images: The batch.
             generator: Where every draw comes from; on the CPU.
+            targets: (N, ...) of the batch, to be given back beside the images, moved as they are.
+
+        Raises:
+            TypeError: Targets of the task move with the images, and none were given.
         """
+        if targets is None and not self.task.by_class:
+            kind = self.task.target_names["hard"]
+            raise TypeError(f"{kind} move with their images: call it with (images, generator, targets)")
         if not self.transforms.transforms:
-            return images
+            return images if targets is None else (images, targets)
         size = (images.shape[2], images.shape[3])
         drawn = self.transforms.sample(len(images), generator, together=True, size=size)
-        return self.transforms.apply_images(images, drawn)
+        if targets is None:
+            return self.transforms.apply_images(images, drawn)
+        return self.transforms.apply(images, targets, drawn, self.task)
 
     def __str__(self) -> str:
         return str(self.transforms)
 
 
-def augmentation(text: str) -> SetAugmentation:
+def augmentation(text: str, task: "Task") -> SetAugmentation:
     """Of a description that :meth:`pydistill.augment.Augmentation.parse` takes."""
-    return SetAugmentation(Augmentation.parse(text))
+    return SetAugmentation(Augmentation.parse(text), task)
 
 
 def loss(distilled: "DistilledData", outputs: Tensor, targets: Tensor) -> Tensor:
     """See :meth:`DistilledData.loss`."""
     kind, wanted = distilled.label_kind, distilled.task.outputs
+    if not distilled.task.by_class:
+        return distilled.task.loss(outputs, targets.to(outputs.device))
     if outputs.ndim != 2 or outputs.shape != (len(targets), wanted):
         raise ValueError(
             f"expected outputs ({len(targets)}, {wanted}), a row a target and a column a class, "

@@ -150,6 +150,11 @@ def make_problem(
         if value is not None:
             checks.integer(name, value, low)
     where = resolve_device(device)
+    if budget.kind == "ipc" and not data.task.by_class:
+        raise ValueError(
+            f"{data.task.name} has no images a class, since an image may hold several: give images=, "
+            "fraction= or nbytes= (--images, --fraction, --bytes) in place of ipc"
+        )
     problem = Problem(
         data,
         budget,

@@ -16,6 +16,7 @@ from torch import nn
 
 from pydistill import nets
 from pydistill.data.equality import alike
+from pydistill.tasks import Task
 
 Own: TypeAlias = nn.Module | Callable[[], nn.Module]
 """A module, or what makes one: a function or class without arguments."""
@@ -54,12 +55,12 @@ class OwnNetwork:
                     )
         return network.to(device, torch.float32).train()
 
-    def check(self, shape: tuple[int, int, int], outputs: int) -> None:
+    def check(self, shape: tuple[int, int, int], task: Task) -> None:
         """Refuse a network that does not fit the data or whose weights do not follow from a seed.
 
         Args:
             shape: (C, H, W) of an image.
-            outputs: How many a network has to give.
+            task: Says what outputs a network has to give.
 
         Raises:
             TypeError: Weights cannot be drawn anew, or no module is made.
@@ -89,11 +90,10 @@ class OwnNetwork:
             )
         with torch.no_grad():
             found = first.eval()(torch.zeros(2, *shape))
-        if not isinstance(found, torch.Tensor) or tuple(found.shape) != (2, outputs):
-            what = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            raise ValueError(
-                f"{self.name}: expected outputs (2, {outputs}) for images {(2, *shape)}, found {what}"
-            )
+        try:
+            task.check_outputs(found, torch.zeros(2, *shape))
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}, for images {(2, *shape)}") from error
 
     def _check_resettable(self, given: nn.Module) -> None:
         stuck = sorted(

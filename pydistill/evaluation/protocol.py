@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydistill import checks
+from pydistill import checks, nets
 from pydistill.data.recipe import TRAINED
 from pydistill.errors import did_you_mean
 from pydistill.kernels.functions import parse_kernel
 from pydistill.machine import AUTO, PRECISIONS
 from pydistill.optim import Adam, Optimiser, Sgd
 from pydistill.optim.schedules import SCHEDULES
+from pydistill.tasks import Task
 
 STORED = "stored"
 """The value of :attr:`Protocol.augment` that means the distilled set's own augmentation."""
@@ -41,7 +42,8 @@ class Protocol:
 
     Attributes:
         architectures: Networks by description, such as ``("convnet", "mlp:width=64")``; a table row each.
-            None: the set is scored by its own training and by kernels alone.
+            ``auto``: the task's usual one, ``convnet`` for classification. None: the set is scored by its
+            own training and by kernels alone.
         kernels: Kernels, as text, whose ridge regression on the set is scored beside the networks; where
             none is named, the one that the set was made for. ``trained``: of features in each network.
         repeats: Networks trained from scratch on the distilled set and on the whole data, an architecture.
@@ -73,7 +75,7 @@ class Protocol:
         ValueError: A value is out of range or unknown.
     """
 
-    architectures: tuple[str, ...] = ("convnet",)
+    architectures: tuple[str, ...] = (AUTO,)
     kernels: tuple[str, ...] = ()
     repeats: int = 3
     epochs: int = 300
@@ -151,20 +153,69 @@ PROTOCOLS: Mapping[str, Protocol] = {
     # The same without augmentation, for which that code takes 300 epochs.
     "dc-plain": Protocol(repeats=20, epochs=300, augment="none", random_draws=10, random_repeats=2),
 }
-"""Protocols by name."""
+"""Protocols by name, as they are for classification."""
+
+FOR_TASK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "quick": {
+        "segmentation": {"optimiser": "adam", "learning_rate": 2e-3, "batch_size": 8},
+        "detection": {"optimiser": "adam", "learning_rate": 2e-3, "batch_size": 8},
+    },
+}
+"""What protocols by name change for tasks other than classification; those that are not here are not for
+such a task."""
 
 
-def named(name: str, **changes: Any) -> Protocol:
+def named(name: str, task: Task | None = None, **changes: Any) -> Protocol:
     """A protocol of :data:`PROTOCOLS`, with ``changes`` to single settings.
 
+    Args:
+        name: Its name.
+        task: What it is for; None: classification.
+        **changes: Single settings.
+
     Raises:
-        ValueError: The name or a setting is unknown, or a value is out of range.
+        ValueError: The name or a setting is unknown, the protocol is not for the task, or a value is out of
+            range.
         TypeError: A value is of the wrong type.
     """
     if name not in PROTOCOLS:
         near = did_you_mean(name, PROTOCOLS, 0.5)
         raise ValueError(f"unknown protocol {name!r}{near}; known: {', '.join(PROTOCOLS)}")
-    return changed(PROTOCOLS[name], **changes)
+    own: Mapping[str, Any] = {}
+    if task is not None and "classification" not in task.kinds():
+        known = {each: tasks for each, tasks in FOR_TASK.items() if {*task.kinds()} & {*tasks}}
+        if name not in known:
+            raise ValueError(f"the protocol {name} is not for {task.name}: {', '.join(known)} is")
+        own = next(known[name][each] for each in task.kinds() if each in known[name])
+    return changed(PROTOCOLS[name], **{**own, **changes})
+
+
+def suited(protocol: Protocol | str, task: Task, **changes: Any) -> Protocol:
+    """A protocol, by itself or by name, for a task: its usual network where none is named.
+
+    Networks' descriptions are checked, those of a user's own (which are none) are left as they are.
+
+    Raises:
+        ValueError: As :func:`named`; or a network is not for the task.
+        TypeError: ``protocol`` is neither a protocol nor a name, or a value is of the wrong type.
+    """
+    if not isinstance(protocol, Protocol | str):
+        raise TypeError(f"protocol must be a Protocol or a name, got {type(protocol).__name__}")
+    made = named(protocol, task, **changes) if isinstance(protocol, str) else changed(protocol, **changes)
+    return changed(
+        made, architectures=tuple(task.network if each == AUTO else each for each in made.architectures)
+    )
+
+
+def require_network(architecture: str, task: Task) -> None:
+    """Raise ``ValueError`` where a described network is not for a task."""
+    spec = nets.parse(architecture)
+    if not {*task.kinds()} & {*spec.tasks}:
+        fit = [name for name, kind in nets.architectures().items() if {*task.kinds()} & {*kind.tasks}]
+        raise ValueError(
+            f"the network {architecture} is for {', '.join(spec.tasks)}, the data for {task.name}: use "
+            f"{', '.join(fit)}"
+        )
 
 
 def changed(protocol: Protocol, **changes: Any) -> Protocol:

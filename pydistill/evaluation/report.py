@@ -219,8 +219,9 @@ class Report:
         """The set's size in the four ways that a budget is given."""
         low, high = self.size["images_a_class"]
         each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        what = "images a class" if self.size.get("by_class", True) else "images hold each class"
         return (
-            f"{each} images a class, {self.size['images']:,} in all, {100 * self.size['fraction']:.3g} % "
+            f"{each} {what}, {self.size['images']:,} in all, {100 * self.size['fraction']:.3g} % "
             f"of the training images, {self.size['nbytes']:,} bytes"
         )
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import Packed
-from pydistill.data.pictures import grid
+from pydistill.data.pictures import grid, rows
 from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
 from pydistill.evaluation.as_learned import regress, train_as_learned
@@ -23,7 +23,7 @@ from pydistill.evaluation.kept import KeptScore, Memory, key_of, scored_on
 from pydistill.evaluation.machine import Meter, describe
 from pydistill.evaluation.notes import notes_on, reuse
 from pydistill.evaluation.own_network import OwnNetwork, take
-from pydistill.evaluation.protocol import STORED, Protocol, changed, named
+from pydistill.evaluation.protocol import STORED, Protocol, changed, require_network, suited
 from pydistill.evaluation.report import Report
 from pydistill.evaluation.training_sets import TrainingSet, gather
 from pydistill.events import Event, Progress
@@ -92,12 +92,13 @@ def evaluate(
             cannot be drawn anew.
         DivergenceError: A network's training diverged.
     """
-    if not isinstance(protocol, Protocol | str):
-        raise TypeError(f"protocol must be a Protocol or a name, got {type(protocol).__name__}")
     own: dict[str, OwnNetwork] = {}
     if "architectures" in changes:
         changes["architectures"], own = take(changes["architectures"])
-    protocol = changed(named(protocol) if isinstance(protocol, str) else protocol, **changes)
+    protocol = suited(protocol, data.task, **changes)
+    for architecture in protocol.architectures:
+        if architecture not in own:
+            require_network(architecture, data.task)
     if own and TRAINED in protocol.kernels:
         raise ValueError(f"the kernel {TRAINED!r} is not of networks of your own: {', '.join(own)}")
     _require_match(distilled, data, allow_other_data)
@@ -156,7 +157,7 @@ class _Evaluation:
         memory: Memory,
     ) -> None:
         for network in own.values():
-            network.check(data.shape, data.task.outputs)
+            network.check(data.shape, data.task)
         self.own, self.memory = own, memory
         self.distilled, self.data, self.protocol = distilled, data, protocol
         self.device, self.execution, self.on_event = device, execution, on_event
@@ -375,6 +376,7 @@ def _size(distilled: DistilledData, data: RealData) -> dict[str, Any]:
     counts = distilled.images_a_class
     return {
         "images_a_class": [min(counts), max(counts)],
+        "by_class": distilled.task.by_class,
         "images": len(distilled.images),
         "fraction": len(distilled.images) / len(data.train),
         "nbytes": distilled.nbytes["total"],
@@ -408,16 +410,14 @@ def _few(names: Sequence[str]) -> str:
 
 def _pictures(distilled: DistilledData, data: RealData, random: Sequence[Packed]) -> dict[str, bytes]:
     """Of what is stored."""
-    names = data.task.class_names[:_SHOWN_CLASSES]
-    pixels, classes = distilled.pixels(), distilled.classes
-    rows = [(name, pixels[classes == at]) for at, name in enumerate(names)]
-    found = {"distilled": [(name, images) for name, images in rows if len(images)]}
+    task = data.task
+    shown = {"distilled": (distilled.pixels(), distilled.hard_targets)}
     for packed in random:
-        pixels = data.preprocess.invert(packed.images)
-        found["random"] = [(name, pixels[packed.groups == at]) for at, name in enumerate(names)]
+        shown["random"] = (data.preprocess.invert(packed.images), packed.targets)
     pictures = {}
-    for source, rows in found.items():
+    for source, (pixels, targets) in shown.items():
         file = io.BytesIO()
-        grid(rows, columns=_SHOWN_COLUMNS).save(file, format="PNG")
+        found = rows(task, pixels, targets, columns=_SHOWN_COLUMNS, most=_SHOWN_CLASSES)
+        grid(found, columns=_SHOWN_COLUMNS).save(file, format="PNG")
         pictures[source] = file.getvalue()
     return pictures

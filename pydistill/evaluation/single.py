@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pydistill import nets, seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.errors import PydistillError
-from pydistill.evaluation.protocol import STORED, Protocol, changed, named
+from pydistill.evaluation.protocol import STORED, Protocol, require_network, suited
 from pydistill.events import Event, Progress
 from pydistill.machine import resolve_device, resolve_precision
 from pydistill.training.samples import TensorSamples
@@ -58,7 +58,9 @@ def train(
     """
     if not isinstance(network, str | nn.Module):
         raise TypeError(f"network must be a description or a torch module, got {type(network).__name__}")
-    protocol = changed(named(protocol) if isinstance(protocol, str) else protocol, **changes)
+    protocol = suited(protocol, small.task, **changes)
+    if isinstance(network, str):
+        require_network(network, small.task)
     used = small.with_classes() if protocol.labels == "classes" else small
     where, job_seed = resolve_device(device), seeds.derive(seed, "network", 0)
     samples = TensorSamples(used.images, used.targets, where, factor=used.factor)
@@ -117,12 +119,7 @@ def _require_fit(module: nn.Module, images: Tensor, small: DistilledData) -> Non
         raise ValueError(
             f"the network does not take images of shape {small.shape}, network input of this set: {error}"
         ) from error
-    found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if found != (len(images), small.task.outputs):
-        raise ValueError(
-            f"expected outputs ({len(images)}, {small.task.outputs}) of the network, one for each class, "
-            f"found {found}"
-        )
+    small.task.check_outputs(outputs, images)
 
 
 def _callback(on_event: Callable[[Event], None] | None, steps: int) -> "Callable[[StepInfo], None] | None":

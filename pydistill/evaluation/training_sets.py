@@ -126,11 +126,11 @@ def _draw(distilled: DistilledData, data: RealData, protocol: Protocol) -> list[
 
 
 def _budget(distilled: DistilledData) -> int | list[int]:
-    """Stored images of each class; where the set does not know its images' classes, those asked for."""
+    """Stored images of each class (stratum); where the set does not know its classes, those asked for."""
     made = distilled.targets if distilled.origin is None else distilled.origin
     if distilled.task.soft(made):
         return distilled.provenance.ipc
-    return torch.bincount(made.cpu(), minlength=distilled.task.outputs).tolist()
+    return [len(members) for members in distilled.task.strata(made.cpu()).members]
 
 
 def _distilled(

@@ -16,6 +16,8 @@ from pydistill.engine.problem import Problem
 class RandomSelection(Method):
     """``ipc`` training images of every class, uniformly at random, without replacement.
 
+    Where an image is of no one class, as many images of all as the budget says, whatever they hold.
+
     With ``factor`` above 1 each stored image is packed of ``factor**2`` real ones, so that a class needs
     ``ipc * factor**2``: what methods that learn packed images are to be compared with.
     """
@@ -24,6 +26,7 @@ class RandomSelection(Method):
     family: ClassVar[Family] = "selection"
     citation: ClassVar[str] = "baseline"
     summary: ClassVar[str] = "real images drawn uniformly from each class"
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "segmentation", "detection")
 
     factor: int = option(1, "real images along each side of a stored one", low=1)
 

@@ -187,6 +187,12 @@ class Task(ABC):
     most_shown: ClassVar[int] = 100
     """Groups up to which a breakdown has a confusion matrix: a larger table nobody reads."""
 
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Its name and those of the tasks it is a kind of: networks and protocols for them are for it."""
+        names = (vars(each).get("name") for each in cls.__mro__)
+        return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
     @property
     @abstractmethod
     def outputs(self) -> int:
@@ -274,6 +280,14 @@ class Task(ABC):
     def picture(self, pixels: Tensor, targets: Tensor) -> Tensor:
         """Pixels (N, C, H, W) in [0, 1] with targets drawn into them, where they can be."""
         return pixels
+
+    def require_by_class(self, what: str) -> None:
+        """Raise ``ValueError`` where an image is not of exactly one class, which ``what`` needs."""
+        if not self.by_class:
+            raise ValueError(
+                f"{what} needs images of one class each, which {self.name} has not: an image may hold "
+                "several"
+            )
 
     def describe(self) -> dict[str, Any]:
         """As JSON holds it; :func:`pydistill.tasks.restore` is the inverse."""

@@ -9,6 +9,9 @@ from torch import nn
 from pydistill import nets
 from pydistill.evaluation import evaluate
 from pydistill.evaluation.own_network import OwnNetwork, take
+from pydistill.tasks import Classification
+
+THREE = Classification(("a", "b", "c"))
 
 
 class Small(nn.Module):
@@ -86,7 +89,7 @@ def test_attention_and_its_parts_are_drawn_anew():
     attention = nn.Sequential(
         nn.Flatten(2), nn.TransformerEncoderLayer(64, 2, 8), nn.Flatten(), nn.Linear(64, 3)
     )
-    OwnNetwork("own", attention).check((1, 8, 8), 3)
+    OwnNetwork("own", attention).check((1, 8, 8), THREE)
 
 
 class Token(nn.Module):
@@ -142,10 +145,10 @@ def test_makers_that_draw_elsewhere_or_not_at_all_are_refused():
         return network
 
     with pytest.raises(ValueError, match="are the same whatever the seed"):
-        OwnNetwork("own", constant).check((1, 8, 8), 3)
+        OwnNetwork("own", constant).check((1, 8, 8), THREE)
     with pytest.raises(ValueError, match="do not follow from torch's seed"):
-        OwnNetwork("own", elsewhere).check((1, 8, 8), 3)
-    OwnNetwork("own", Token).check((1, 8, 8), 3)
+        OwnNetwork("own", elsewhere).check((1, 8, 8), THREE)
+    OwnNetwork("own", Token).check((1, 8, 8), THREE)
 
 
 def test_descriptions_alone_are_left_as_they_are():

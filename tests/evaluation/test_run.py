@@ -16,6 +16,7 @@ from pydistill.evaluation import Protocol, evaluate, machine
 from pydistill.evaluation.machine import Meter
 from pydistill.events import Progress
 from pydistill.tasks import Classification
+from pydistill.tasks.classification import ClassificationMetric
 from pydistill.training.scoring import score
 from tests.conftest import blobs
 
@@ -276,9 +277,20 @@ class Shortlist(Classification):
     name: ClassVar[str] = "shortlist"
     metric: ClassVar[str] = "top-2 accuracy"
 
-    def score(self, outputs, targets):
-        hit = (outputs.topk(2).indices == targets[:, None]).any(1)
-        return torch.stack([hit.sum(), torch.tensor(len(outputs))]).double()
+    def make_metric(self):
+        return Top2(self)
+
+
+class Top2(ClassificationMetric):
+    names = ("top-2 accuracy", "misses")
+
+    def update(self, outputs, targets):
+        super().update(outputs, targets)
+        self._hits = [*getattr(self, "_hits", []), (outputs.topk(2).indices == targets[:, None]).any(1)]
+
+    def compute(self):
+        share = float(torch.cat(self._hits).double().mean())
+        return {"top-2 accuracy": share, "misses": 1 - share}
 
 
 def test_metric_is_the_tasks_own(report, distilled, tiny, short):
@@ -287,6 +299,7 @@ def test_metric_is_the_tasks_own(report, distilled, tiny, short):
     assert (found.task, found.metric) == ("shortlist", "top-2 accuracy")
     assert [run.loss for run in found.runs] == [run.loss for run in report.runs]
     assert all(one.value >= other.value for one, other in zip(found.runs, report.runs, strict=True))
+    assert all(run.values == {"top-2 accuracy": run.value, "misses": 1 - run.value} for run in found.runs)
     assert "top-2 accuracy" in found.text()
 
 
