@@ -51,7 +51,5 @@ class Another(Classification):
 def test_a_task_that_a_method_does_not_serve_is_refused_before_it_starts(name, tiny):
     assert "classification" in methods()[name].tasks
     other = dataclasses.replace(tiny, task=Another(tiny.task.class_names))
-    with pytest.raises(
-        ValueError, match=f"{name} is for classification.*'tiny' for another task"
-    ):
+    with pytest.raises(ValueError, match=f"{name} is for classification.*'tiny' for another task"):
         distill(other, make_method(name, "quick" if make_method(name).steps else None), ipc=1)

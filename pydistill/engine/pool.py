@@ -23,6 +23,7 @@ from pydistill.augment import Augmentation
 from pydistill.engine.problem import Problem
 from pydistill.errors import DataError
 from pydistill.options import parse_options
+from pydistill.tasks import parse_loss
 from pydistill.training.descent import Batch, Descent, Objective
 
 State = dict[str, Any]
@@ -36,7 +37,7 @@ class SyntheticBatch:
         images: (M, C, H, W) as networks are trained on them: decoded where several share a stored one.
         targets: (M, ...) hard or soft.
         augment: An augmentation's text.
-        loss: A name of :data:`pydistill.data.recipe.LOSSES`; real images always have the task's own.
+        loss: As :func:`pydistill.tasks.parse_loss` takes it; real images always have the task's own.
     """
 
     images: Tensor
@@ -141,9 +142,9 @@ class Pool(Networks):
             state["members"][at] = self._new_member(problem, architecture, at, member["generation"] + 1)
             return
         network = _load(_draw(problem, architecture, "pool", 0), member["weights"]).train()
-        kind = "task" if self.data == "real" else synthetic.loss
+        loss = parse_loss("task" if self.data == "real" else synthetic.loss)
         descent = Descent(
-            Objective(problem.task, kind).alone(network),
+            Objective(problem.task, loss).alone(network),
             dict(network.named_parameters()),
             optim.Sgd(momentum=self.momentum),
             lambda step: self.rate,

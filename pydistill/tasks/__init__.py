@@ -6,6 +6,7 @@ from typing import Any
 
 from pydistill.tasks.base import Draw, Groups, Movement, Task
 from pydistill.tasks.classification import Classification
+from pydistill.tasks.losses import Loss, Teacher, parse_loss
 from pydistill.tasks.metric import Breakdown, Metric
 
 TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
@@ -17,9 +18,12 @@ __all__ = [
     "Classification",
     "Draw",
     "Groups",
+    "Loss",
     "Metric",
     "Movement",
     "Task",
+    "Teacher",
+    "parse_loss",
     "restore",
 ]
 

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from pydistill import nets, seeds
 from pydistill.errors import DivergenceError
+from pydistill.machine import resolve_precision
 from pydistill.optim import Rate, Tensors
 from pydistill.optim.schedules import SCHEDULES
-from pydistill.tasks import Task
+from pydistill.tasks import Task, parse_loss
+from pydistill.training.averaging import WeightAverage
 from pydistill.training.descent import Descent, Objective, StepInfo
 from pydistill.training.feed import Feed
 from pydistill.training.jobs import Trained, Training, TrainingJob
@@ -52,14 +54,16 @@ class Course:
         self._architecture, self._jobs, self._training = architecture, jobs, training
         self._device, self._dtype, self._stacked = device, dtype, stacked
         networks = [self._network(job, task) for job in jobs]
-        base, objective = networks[0], Objective(task, jobs[0].loss, training.precision, dtype)
+        base, loss = networks[0], parse_loss(jobs[0].loss)
+        precision = resolve_precision(training.precision, device)
+        objective = Objective(task, loss, precision, dtype, jobs[0].teacher)
         self._buffers = {} if stacked else dict(base.named_buffers())
         if stacked:
             stack = nets.stack([each for each in networks if isinstance(each, nets.Network)])
             parameters = {name: value.requires_grad_() for name, value in stack.parameters.items()}
         else:
             parameters = {name: value for name, value in base.named_parameters() if value.requires_grad}
-        self._feed = Feed(jobs, task, training.batch_size, device, stacked=stacked)
+        self._feed = Feed(jobs, task, training, device, stacked=stacked)
         self._descent = Descent(
             objective.stacked(base, parameters) if stacked else objective.alone(base),
             parameters,
@@ -69,6 +73,7 @@ class Course:
             buffers=self._buffers,
             jobs=tuple(positions),
             stacked=stacked,
+            average=WeightAverage(parameters, training.average) if training.average else None,
         )
         self._losses = torch.zeros(len(jobs), device=device)
 
@@ -91,6 +96,7 @@ class Course:
             "parameters": _copied(descent.parameters),
             "buffers": _copied(self._buffers),
             "optimiser": _copied(memory),
+            "average": None if descent.average is None else descent.average.state(),
             "feed": self._feed.state(),
             "losses": self._losses.clone(),
             "done": descent.done,
@@ -107,17 +113,21 @@ class Course:
                 value.copy_(state[kept][name])
         descent.memory = _copied(state["optimiser"])
         descent.done, descent.epoch, self._losses = state["done"], state["epoch"], state["losses"]
+        if descent.average is not None:
+            descent.average.restore(state["average"])
         self._feed.restore(state["feed"])
         self._begun, self._seconds = time.perf_counter(), state["seconds"]
 
     def results(self) -> list[Trained]:
-        """The networks as they stand, one a job.
+        """The networks as they stand, one a job; where weights are averaged, this ends the course.
 
         Raises:
             DivergenceError: A loss or parameters are no longer finite.
         """
         seconds, found = self._spent() / len(self._jobs), []
         execution = "ensemble" if self._stacked else "loop"
+        if self._descent.average is not None:
+            self._descent.average.put(self._descent.parameters)
         for at, job in enumerate(self._jobs):
             parameters = {
                 name: value.detach()[at].clone() if self._stacked else value.detach()

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from pydistill.optim import Optimiser, OptimiserState, Rate, Tensors
-from pydistill.tasks import Task
+from pydistill.tasks import Loss, Task, Teacher
+from pydistill.tasks.losses import TaskLoss
+from pydistill.training.averaging import WeightAverage
 
 Pass: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """``pass(images, targets) -> (losses, outputs)`` with the parameters as they stand: a scalar and (M, ...);
@@ -97,15 +99,17 @@ class Objective:
 
     Attributes:
         task: What targets are.
-        loss: A name of :data:`pydistill.data.recipe.LOSSES`.
+        loss: What of it is taken.
         precision: ``float32``; or ``bfloat16``: the outputs are computed under autocast.
         dtype: In which the loss is computed.
+        teacher: Whom the loss may ask.
     """
 
     task: Task
-    loss: str = "task"
+    loss: Loss = field(default_factory=TaskLoss)
     precision: str = "float32"
     dtype: torch.dtype = torch.float32
+    teacher: Teacher | None = None
 
     def of(
         self, network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor
@@ -114,7 +118,7 @@ class Objective:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             outputs = network(images)
         outputs = outputs.to(self.dtype)
-        return self.task.error(outputs, targets, self.loss), outputs
+        return self.loss.of(self.task, outputs, targets, images, self.teacher), outputs
 
     def alone(self, network: nn.Module) -> Pass:
         """Through a module with the parameters that it has."""
@@ -184,6 +188,7 @@ class Descent:
         buffers: Of the network, where a pass changes them.
         jobs: Positions of the jobs that are trained together.
         stacked: Whether parameters, batches and losses have a leading axis of jobs.
+        average: What takes in the parameters after every step.
         memory: What the optimiser remembers.
         done: Steps done.
         epoch: Passes over the samples completed.
@@ -198,6 +203,7 @@ class Descent:
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     jobs: tuple[int, ...] = (0,)
     stacked: bool = False
+    average: WeightAverage | None = None
     memory: OptimiserState | None = None
     done: int = 0
     epoch: int = 0
@@ -218,6 +224,8 @@ class Descent:
         passed = partial(self.passed, batch.images, batch.targets)
         losses, outputs, gradients = self.direction.find(self.parameters, self.buffers, passed)
         self.optimiser.update_(self.parameters, gradients, self.memory, self.rate(self.done))
+        if self.average is not None:
+            self.average.add(self.parameters)
         self.done += 1
         self.epoch += batch.ends_epoch
         return StepInfo(

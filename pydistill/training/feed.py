@@ -11,7 +11,8 @@ from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import StoredViews
 from pydistill.tasks import Task
 from pydistill.training.descent import Batch
-from pydistill.training.jobs import TrainingJob
+from pydistill.training.jobs import Training, TrainingJob
+from pydistill.training.mixing import DrawnMixing, parse_mixing
 
 State = dict[str, Any]
 
@@ -19,13 +20,13 @@ State = dict[str, Any]
 class Feed:
     """Endless batches of jobs that are trained together, augmented.
 
-    Every job has its own order of images and its own augmentation, drawn one after the other from its own
+    Every job has its own order of images, augmentation and mixing, drawn one after the other from its own
     generators: where those stand is a state, so that a training can be taken up in the middle.
 
     Args:
         jobs: Of equally many images, and with the same augmentation.
         task: What targets are.
-        batch_size: Images a step; a set that is no larger is taken whole.
+        training: Batch size and mixing; a set that is no larger than a batch is taken whole.
         device: Where networks are.
         stacked: Whether batches have a leading axis of jobs; without it there is one job.
 
@@ -37,14 +38,16 @@ class Feed:
         self,
         jobs: Sequence[TrainingJob],
         task: Task,
-        batch_size: int,
+        training: Training,
         device: torch.device,
         *,
         stacked: bool,
     ) -> None:
         self._jobs, self._stacked = jobs, stacked
-        self._orders = [Order(len(job.samples), batch_size, job.seed) for job in jobs]
+        self._orders = [Order(len(job.samples), training.batch_size, job.seed) for job in jobs]
         self._drawn = DrawnAugmentation(jobs, task)
+        mixing = parse_mixing(training.mix)
+        self._mixed = None if mixing is None else DrawnMixing(mixing, [job.seed for job in jobs], task)
         views = jobs[0].views
         self._stored = None if views is None else StoredAugmentation(jobs[0], views, device)
         self._whole: tuple[Tensor, Tensor] | None = None
@@ -59,15 +62,24 @@ class Feed:
         picked = [next(order) for order in self._orders]
         indices, ends = tuple(each for each, _ in picked), picked[0][1]
         images, targets = self._taken(indices)
-        if self._stored is not None:
-            images, targets = self._stored.apply(images, indices[0], self._epoch)
-        elif self._stacked:
-            moved, followed = self._drawn.apply(images.flatten(0, 1), targets.flatten(0, 1))
-            images, targets = moved.view(images.shape), followed.view(targets.shape)
+        if self._stacked:
+            moved, followed = self._changed(images.flatten(0, 1), targets.flatten(0, 1), indices)
+            images = moved.view(images.shape)
+            targets = followed.view(len(images), -1, *followed.shape[1:])
         else:
-            images, targets = self._drawn.apply(images, targets)
+            images, targets = self._changed(images, targets, indices)
         self._epoch += ends
         return Batch(images, targets, indices, ends)
+
+    def _changed(
+        self, images: Tensor, targets: Tensor, indices: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        """Augmented and mixed."""
+        if self._stored is not None:
+            images, targets = self._stored.apply(images, indices[0], self._epoch)
+        else:
+            images, targets = self._drawn.apply(images, targets)
+        return (images, targets) if self._mixed is None else self._mixed.apply(images, targets)
 
     def state(self) -> State:
         """Where all draws stand."""
@@ -75,6 +87,7 @@ class Feed:
             "epoch": self._epoch,
             "orders": [order.state() for order in self._orders],
             "augmentation": self._drawn.state(),
+            "mixing": [] if self._mixed is None else self._mixed.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -83,6 +96,8 @@ class Feed:
         for order, own in zip(self._orders, state["orders"], strict=True):
             order.restore(own)
         self._drawn.restore(state["augmentation"])
+        if self._mixed is not None:
+            self._mixed.restore(state["mixing"])
 
     def _taken(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
         if not self._stacked:

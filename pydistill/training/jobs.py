@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pydistill.data.recipe import StoredViews
 from pydistill.optim import Optimiser, Sgd, Tensors
+from pydistill.tasks import Teacher
 from pydistill.training.samples import Samples
 
 
@@ -22,7 +23,12 @@ class Training:
         schedule: A name of :data:`~pydistill.optim.schedules.SCHEDULES`.
         precision: ``bfloat16`` computes the forward pass, and so the backward one, under autocast: weights,
             their gradients, the optimiser and the loss stay what they are. About twice as fast on
-            processors that multiply bfloat16.
+            processors that multiply bfloat16. ``auto``: bfloat16 there, float32 elsewhere.
+        mix: As :func:`pydistill.training.mixing.parse_mixing` takes it: ``none``, or how the images of each
+            batch are mixed.
+        average: Decay of a moving average of the weights, see
+            :class:`pydistill.training.averaging.WeightAverage`: the average is what is trained; 0: the last
+            weights.
     """
 
     steps: int
@@ -31,6 +37,8 @@ class Training:
     learning_rate: float = 0.01
     schedule: str = "step"
     precision: str = "float32"
+    mix: str = "none"
+    average: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,9 +51,10 @@ class TrainingJob:
         augment: A description that :meth:`pydistill.augment.Augmentation.parse` takes.
         learning_rate: Replaces the training's first rate.
         start: Initial parameters and buffers by name, to go on from instead of fresh ones; they are copied.
-        loss: A name of :data:`pydistill.data.recipe.LOSSES`.
+        loss: As :func:`pydistill.tasks.parse_loss` takes it.
         views: Augmented views with targets of their own, one draw an epoch in turn, in place of ``augment``
             and the samples' targets.
+        teacher: Whom the loss asks of each batch as it is trained on; None: nobody. In evaluation mode.
     """
 
     samples: Samples
@@ -55,6 +64,7 @@ class TrainingJob:
     start: Mapping[str, Tensor] | None = None
     loss: str = "task"
     views: StoredViews | None = None
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from pydistill import checks, nets, threads
-from pydistill.machine import PRECISIONS
+from pydistill.machine import AUTO, PRECISIONS
 from pydistill.modes import plain_modes
 from pydistill.optim.schedules import SCHEDULES
-from pydistill.tasks import Task
+from pydistill.tasks import Task, parse_loss
 from pydistill.training.course import Course, built
 from pydistill.training.descent import StepInfo
 from pydistill.training.jobs import Trained, Training, TrainingJob
+from pydistill.training.mixing import parse_mixing
 
 __all__ = ["Callback", "Execution", "StepInfo", "Trained", "Training", "TrainingJob", "choose", "train"]
 
@@ -61,10 +62,10 @@ def train(
     Raises:
         ValueError: A setting is out of range or unknown, a module has several jobs, or an ensemble was
             asked for and the network is a module or has buffers (batch normalisation) or the job stored
-            views, which only the loop keeps.
+            views or a teacher, which only the loop takes; or targets do not fit the loss or the mixing.
         DivergenceError: A network's loss or parameters are no longer finite.
     """
-    _check(training, execution)
+    _check(training, jobs, execution)
     if isinstance(architecture, nn.Module) and len(jobs) != 1:
         raise ValueError(f"a module is trained in one job, got {len(jobs)}: name an architecture")
     results: dict[int, Trained] = {}
@@ -87,6 +88,8 @@ def train(
                 )
         if mode == "ensemble" and first.views is not None:
             raise ValueError("an ensemble does not take stored views: use the loop")
+        if mode == "ensemble" and first.teacher is not None:
+            raise ValueError("an ensemble does not ask a teacher: use the loop")
         size, stacked = (_stack_size(len(together)), True) if mode == "ensemble" else (1, False)
         for start in range(0, len(together), size):
             part = together[start : start + size]
@@ -123,7 +126,7 @@ def choose(
     """
     networks = _stack_size(networks)
     parameters = sum(value.numel() for value in network.parameters())
-    stackable = next(network.buffers(), None) is None and job.views is None
+    stackable = next(network.buffers(), None) is None and job.views is None and job.teacher is None
     if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
         return "loop"
     return "ensemble" if _work(network, job, training) <= _MOST_WORK else "loop"
@@ -139,12 +142,17 @@ def _stack_size(networks: int) -> int:
     return math.ceil(networks / math.ceil(networks / _LARGEST_STACK))
 
 
-def _check(training: Training, execution: str) -> None:
+def _check(training: Training, jobs: Sequence[TrainingJob], execution: str) -> None:
     for name in ("steps", "batch_size"):
         checks.integer(name, getattr(training, name), 1)
     checks.number("learning_rate", training.learning_rate, above=0)
     checks.choice("schedule", training.schedule, SCHEDULES)
-    checks.choice("precision", training.precision, PRECISIONS)
+    checks.choice("precision", training.precision, (AUTO, *PRECISIONS))
+    checks.number("average", training.average, low=0, below=1)
+    parse_mixing(training.mix)
+    for text in dict.fromkeys(job.loss for job in jobs if job.teacher is not None):
+        if not parse_loss(text).asks:
+            raise ValueError(f"the loss {text} asks no teacher, and one is given: use kl or squared")
     checks.choice("execution", execution, get_args(Execution))
 
 
@@ -153,6 +161,6 @@ def _groups(jobs: Sequence[TrainingJob]) -> list[list[int]]:
     found: dict[tuple[object, ...], list[int]] = {}
     for at, job in enumerate(jobs):
         samples = job.samples
-        key = (*samples.signature, samples.shape, job.augment, job.loss, id(job.views))
+        key = (*samples.signature, samples.shape, job.augment, job.loss, id(job.views), id(job.teacher))
         found.setdefault(key, []).append(at)
     return list(found.values())
