@@ -10,17 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pydistill import checks, nets
+from pydistill import nets
 from pydistill.data.equality import ByContent
 from pydistill.optim import Adam, Optimiser, Sgd
 from pydistill.storage.digests import add_tensor
+from pydistill.tasks import parse_loss
 
 TRAINED = "trained"
 """The kernel of features in networks that are trained on the set: what they are, evaluation decides."""
-
-LOSSES = ("task", "squared")
-"""``task``: the task's own loss. ``squared``: the mean squared error, of targets that are values to
-regress, not probabilities."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +143,8 @@ class Recipe(ByContent):
     """How a distilled set is meant to be used, beyond its images, targets, augmentation and rate.
 
     Attributes:
-        loss: A name of :data:`LOSSES`: what networks are trained with.
+        loss: What networks are trained with, as :func:`pydistill.tasks.parse_loss` takes it; ``squared``
+            where the targets are values to regress, not probabilities.
         training: The training that it was learned through, or None.
         kernel: The kernel, as text, whose ridge regression the set was made for, or None.
         ridge: Its ridge.
@@ -167,7 +165,7 @@ class Recipe(ByContent):
     views: StoredViews | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        checks.choice("loss", self.loss, LOSSES)
+        parse_loss(self.loss)
         if not (math.isfinite(self.ridge) and self.ridge >= 0):
             raise ValueError(f"expected a ridge of at least 0, found {self.ridge}")
         if not (math.isfinite(self.temperature) and self.temperature > 0):

@@ -19,6 +19,7 @@ from pydistill.data.real import RealData
 from pydistill.data.recipe import StoredViews
 from pydistill.evaluation.facts import Regime, SetFacts, Source
 from pydistill.evaluation.protocol import Protocol
+from pydistill.tasks import parse_loss
 from pydistill.training.samples import Samples, SplitSamples, TensorSamples
 from pydistill.training.teacher import labeller
 
@@ -33,7 +34,7 @@ class TrainingSet:
         samples: Its images and targets.
         repeats: Networks that are trained on it.
         facts: What a report says of it.
-        loss: A name of :data:`pydistill.data.recipe.LOSSES`.
+        loss: As :func:`pydistill.tasks.parse_loss` takes it.
         views: Stored views, to be trained on in place of drawn ones.
     """
 
@@ -146,7 +147,7 @@ def _distilled(
         nbytes=nbytes,
         learning_rate=protocol.learning_rate if used.learning_rate is None else used.learning_rate,
         targets=used.label_kind,
-        loss=used.task.loss_name(used.recipe.loss),
+        loss=parse_loss(used.recipe.loss).title(used.task),
         factor=used.factor,
         regime=regime,
     )
@@ -198,7 +199,7 @@ def _as_stored(
             each.facts,
             nbytes=nbytes,
             targets=kind,
-            loss=task.loss_name(distilled.recipe.loss),
+            loss=parse_loss(distilled.recipe.loss).title(task),
             labelled_by=None if teacher is None else str(teacher.network.spec),
             regime="stored",
         )

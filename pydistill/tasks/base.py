@@ -348,6 +348,23 @@ class Task(ABC):
         """Soft targets of which :meth:`values` gives these values."""
         raise self._without("values to regress")
 
+    def divergence(self, outputs: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        """(N,) Kullback-Leibler divergence of :meth:`probabilities` of outputs from soft targets.
+
+        In nats; the outputs are divided by ``temperature``, the targets are taken as they are.
+        """
+        raise self._without("soft targets")
+
+    def mix(self, targets: Tensor, partners: Tensor, share: Tensor) -> Tensor:
+        """Soft targets of images that were mixed.
+
+        Args:
+            targets: (N, ...) of the images, hard or soft.
+            partners: (N, ...) of the images that were mixed into them.
+            share: (N,) in [0, 1], of each image that is left of it.
+        """
+        raise self._without("targets of mixed images")
+
     def _without(self, what: str) -> ValueError:
         return ValueError(f"{self.name} has no {what}: its targets are {self.target_names['hard']}")
 

@@ -104,6 +104,18 @@ class Classification(Task):
     def target_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.probabilities(outputs).gather(1, targets[:, None]).squeeze(1)
 
+    def divergence(self, outputs: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        said = torch.log_softmax(outputs / temperature, 1)
+        return (torch.xlogy(targets, targets) - targets * said).sum(1)
+
+    def mix(self, targets: Tensor, partners: Tensor, share: Tensor) -> Tensor:
+        """(N, K) of the share's dtype: both images' classes, or what is given as (N, K), by the share."""
+        own, other = (
+            each if self.soft(each) else F.one_hot(each, self.outputs).to(share.dtype)
+            for each in (targets, partners)
+        )
+        return share[:, None] * own + (1 - share[:, None]) * other
+
     def values(self, targets: Tensor) -> Tensor:
         """(N, K): one-hot rows of classes, or probabilities, less 1 / K."""
         if targets.is_floating_point():

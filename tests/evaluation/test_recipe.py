@@ -9,7 +9,11 @@ from pydistill import DivergenceError, KernelRidge, distill, evaluate, nets, rel
 from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import Recipe, StoredTraining
 from pydistill.evaluation import Protocol
+from pydistill.evaluation.as_learned import train_as_learned
 from pydistill.optim import Sgd
+from pydistill.tasks import Classification
+from pydistill.training.descent import Objective
+from pydistill.training.inner_loop import InnerLoop
 from pydistill.training.samples import TensorSamples
 from pydistill.training.scoring import score
 from pydistill.training.trainer import Training, TrainingJob, train
@@ -141,3 +145,40 @@ def test_features_of_every_trained_network_are_a_kernel(tiny) -> None:
 def test_a_training_out_of_range_is_refused(changes, words) -> None:
     with pytest.raises(ValueError, match=words):
         StoredTraining(**{"architecture": NET, "steps": 3, **changes})
+
+
+@pytest.mark.parametrize("network", ["convnet:width=16,depth=2", "convnet:width=4,depth=1,norm=batch"])
+@pytest.mark.parametrize(
+    ("augment", "batch_size", "optimiser"), [("none", None, "adam"), ("color_crop_flip", 3, "sgd")]
+)
+def test_a_set_is_trained_on_as_it_was_learned_to_the_bit(network, augment, batch_size, optimiser) -> None:
+    shape, task = (3, 16, 16), Classification(("a", "b", "c"))
+    images = torch.randn(7, *shape, generator=seeds.generator(0))
+    samples = TensorSamples(images, torch.arange(7) % 3)
+    training = StoredTraining(
+        architecture=network, steps=5, rates=(0.1, 0.05, 0.1, 0.02, 0.1), optimiser=optimiser,
+        momentum=0.9, weight_decay=1e-3, batch_size=batch_size, augment=augment,
+    )  # fmt: skip
+    one, other = (nets.build(network, shape, 3, seeds.generator(1)) for _ in range(2))
+    loss = train_as_learned(training, one, samples, Objective(task), 5)
+    loop = InnerLoop(other, task.loss, training.make_optimiser(), batch_size, augment, 5)
+    start = {name: value.detach() for name, value in other.named_parameters()}
+    rates = torch.tensor(training.rates)
+    done = loop.train(
+        loop.start(start, dict(other.named_buffers())),
+        {**dict(zip(("images", "targets"), samples.batch(None), strict=True)), "rate": rates},
+        steps=5,
+    )  # fmt: skip
+    expected = {**done.state["parameters"], **done.state["buffers"]}
+    assert all(torch.equal(value, expected[name]) for name, value in one.state_dict().items())
+    assert loss == float(done.losses[-1])
+
+
+def test_a_training_that_a_set_was_learned_through_may_diverge(tiny) -> None:
+    training = StoredTraining(architecture=NET, steps=9, rates=(1e30,))
+    network = nets.build(NET, tiny.shape, 3, seeds.generator(0))
+    samples = TensorSamples(
+        *(part[:9] for part in (tiny.inputs(tiny.train, slice(None)), tiny.train.targets))
+    )
+    with pytest.raises(DivergenceError, match=r"in step \d of 9, at a learning rate of 1e\+30"):
+        train_as_learned(training, network, samples, Objective(tiny.task), 0)
