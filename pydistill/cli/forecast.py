@@ -143,7 +143,9 @@ def of_evaluation(
     with Meter(where) as meter:
         for architecture in protocol.architectures:
             short = min(steps, _TIMED_STEPS)
-            job = TrainingJob(first.samples, protocol.seed, augment, loss=first.loss, views=first.views)
+            job = TrainingJob(
+                first.samples, protocol.seed, augment, loss=first.loss, augmentations=first.augmentations
+            )
             one, more = (
                 _train_seconds(architecture, job, data, protocol, count, where) for count in (1, 1 + short)
             )

@@ -55,8 +55,8 @@ class StoredNetwork(ByContent):
 
 
 @dataclass(frozen=True, eq=False)
-class StoredViews(ByContent):
-    """Augmented views with targets of their own, E of each view, to train on in place of drawn ones.
+class StoredAugmentations(ByContent):
+    """Augmentations of views with targets of their own, E of each, to train on in place of drawn ones.
 
     Attributes:
         parameters: (E, V, 13) float32, as :class:`pydistill.augment.Parameters` has them.
@@ -150,7 +150,7 @@ class Recipe(ByContent):
         ridge: Its ridge.
         teacher: The network whose features are the kernel ``teacher``, or that gave the targets, or None.
         temperature: What that network's outputs are divided by to give targets.
-        views: Augmented views with targets of their own, or None.
+        augmentations: Augmentations of the views with targets of their own, or None.
 
     Raises:
         ValueError: A value is out of range or unknown.
@@ -162,7 +162,7 @@ class Recipe(ByContent):
     ridge: float = 1e-6
     teacher: StoredNetwork | None = field(default=None, repr=False)
     temperature: float = 1.0
-    views: StoredViews | None = field(default=None, repr=False)
+    augmentations: StoredAugmentations | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         parse_loss(self.loss)
@@ -178,13 +178,13 @@ class Recipe(ByContent):
 
     @property
     def nbytes(self) -> dict[str, int]:
-        """Bytes of learned numbers, of networks' weights, and of views with their targets."""
+        """Bytes of learned numbers, of networks' weights, and of augmentations with their targets."""
         weights = {} if self.training is None else (self.training.start or {})
         networks = 0 if self.teacher is None else self.teacher.nbytes
         return {
             "rates": 0 if self.training is None else 8 * (len(self.training.rates) + 2),
             "networks": networks + sum(value.nbytes for value in weights.values()),
-            "views": 0 if self.views is None else self.views.nbytes,
+            "augmentations": 0 if self.augmentations is None else self.augmentations.nbytes,
         }
 
     def describe(self) -> dict[str, Any]:
@@ -196,18 +196,21 @@ class Recipe(ByContent):
             "ridge": self.ridge,
             "teacher": None if self.teacher is None else self.teacher.architecture,
             "temperature": self.temperature,
-            "views": self.views is not None,
+            "augmentations": self.augmentations is not None,
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights of its networks and views, by part and name."""
+        """Weights of its networks and augmentations, by part and name."""
         parts: dict[str, Mapping[str, Tensor]] = {}
         if self.training is not None and self.training.start is not None:
             parts["start"] = self.training.start
         if self.teacher is not None:
             parts["teacher"] = self.teacher.weights
-        if self.views is not None:
-            parts["views"] = {"parameters": self.views.parameters, "targets": self.views.targets}
+        if self.augmentations is not None:
+            parts["augmentations"] = {
+                "parameters": self.augmentations.parameters,
+                "targets": self.augmentations.targets,
+            }
         return {f"{part}.{name}": value for part, held in parts.items() for name, value in held.items()}
 
     @classmethod
@@ -224,8 +227,14 @@ class Recipe(ByContent):
             ridge=facts["ridge"],
             teacher=None if teacher is None else StoredNetwork(teacher, under("teacher.", tensors)),
             temperature=facts.get("temperature", 1.0),  # sets written before there was one
-            views=StoredViews(**under("views.", tensors)) if facts["views"] else None,
+            augmentations=_augmentations(facts, tensors),
         )
+
+
+def _augmentations(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> StoredAugmentations | None:
+    """Those of a set; sets written before they were called so have them as ``views``."""
+    name = "augmentations" if "augmentations" in facts else "views"
+    return StoredAugmentations(**under(f"{name}.", tensors)) if facts[name] else None
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

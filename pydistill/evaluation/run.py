@@ -182,7 +182,7 @@ class _Evaluation:
                 self.augment,
                 each.facts.learning_rate,
                 loss=each.loss,
-                views=each.views,
+                augmentations=each.augmentations,
             )
             for each, repeat in plan
         ]

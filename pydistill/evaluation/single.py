@@ -73,7 +73,7 @@ def train(
         used.augment if protocol.augment == STORED else protocol.augment,
         used.learning_rate,
         loss=used.recipe.loss,
-        views=used.recipe.views,
+        augmentations=used.recipe.augmentations,
     )
     training = protocol.training(protocol.steps(len(used)))
     tell(on_event, slow_precision(training.precision, where))

@@ -1,4 +1,4 @@
-"""What a training step is fed: batches of one job, or of several, their augmentation, stored views."""
+"""What a training step is fed: batches of one job, or of several, their augmentation, drawn or stored."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pydistill import seeds
 from pydistill.augment import Augmentation, Parameters
-from pydistill.data.recipe import StoredViews
+from pydistill.data.recipe import StoredAugmentations
 from pydistill.tasks import Task
 from pydistill.training.descent import Batch
 from pydistill.training.jobs import Training, TrainingJob
@@ -31,7 +31,7 @@ class Feed:
         stacked: Whether batches have a leading axis of jobs; without it there is one job.
 
     Raises:
-        ValueError: Stored views are of another number of images than the set.
+        ValueError: Stored augmentations are of another number of images than the set.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Feed:
         self._drawn = DrawnAugmentation(jobs, task)
         mixing = parse_mixing(training.mix)
         self._mixed = None if mixing is None else DrawnMixing(mixing, [job.seed for job in jobs], task)
-        views = jobs[0].views
-        self._stored = None if views is None else StoredAugmentation(jobs[0], views, device)
+        stored = jobs[0].augmentations
+        self._stored = None if stored is None else StoredAugmentation(jobs[0], stored, device)
         self._whole: tuple[Tensor, Tensor] | None = None
         self._epoch = 0
 
@@ -184,15 +184,16 @@ class DrawnAugmentation:
 
 
 class StoredAugmentation:
-    """Stored views of a job in place of drawn ones: one draw an epoch, in turn."""
+    """Stored augmentations of a job in place of drawn ones: one draw an epoch, in turn."""
 
-    def __init__(self, job: TrainingJob, views: StoredViews, device: torch.device) -> None:
-        if views.targets.shape[1] != len(job.samples):
+    def __init__(self, job: TrainingJob, stored: StoredAugmentations, device: torch.device) -> None:
+        if stored.targets.shape[1] != len(job.samples):
             raise ValueError(
-                f"the stored views are of {views.targets.shape[1]} images, the set has {len(job.samples)}"
+                f"the stored augmentations are of {stored.targets.shape[1]} images, the set has "
+                f"{len(job.samples)}"
             )
         self._augmentation = Augmentation.parse(job.augment)
-        self._parameters, self._targets = views.parameters.cpu(), views.targets.to(device)
+        self._parameters, self._targets = stored.parameters.cpu(), stored.targets.to(device)
 
     def apply(self, images: Tensor, indices: Tensor | None, epoch: int) -> tuple[Tensor, Tensor]:
         """Augmented images and their targets."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from pydistill.data.recipe import StoredViews
+from pydistill.data.recipe import StoredAugmentations
 from pydistill.optim import Optimiser, Sgd, Tensors
 from pydistill.tasks import Teacher
 from pydistill.training.samples import Samples
@@ -52,8 +52,8 @@ class TrainingJob:
         learning_rate: Replaces the training's first rate.
         start: Initial parameters and buffers by name, to go on from instead of fresh ones; they are copied.
         loss: As :func:`pydistill.tasks.parse_loss` takes it.
-        views: Augmented views with targets of their own, one draw an epoch in turn, in place of ``augment``
-            and the samples' targets.
+        augmentations: Augmentations with targets of their own, one draw an epoch in turn, in place of
+            ``augment`` and the samples' targets.
         teacher: Whom the loss asks of each batch as it is trained on; None: nobody. In evaluation mode.
     """
 
@@ -63,7 +63,7 @@ class TrainingJob:
     learning_rate: float | None = None
     start: Mapping[str, Tensor] | None = None
     loss: str = "task"
-    views: StoredViews | None = None
+    augmentations: StoredAugmentations | None = None
     teacher: Teacher | None = None
 
 

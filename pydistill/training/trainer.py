@@ -86,8 +86,8 @@ def train(
                 raise ValueError(
                     f"{architecture} has buffers, which an ensemble does not keep: use the loop"
                 )
-        if mode == "ensemble" and first.views is not None:
-            raise ValueError("an ensemble does not take stored views: use the loop")
+        if mode == "ensemble" and first.augmentations is not None:
+            raise ValueError("an ensemble does not take stored augmentations: use the loop")
         if mode == "ensemble" and first.teacher is not None:
             raise ValueError("an ensemble does not ask a teacher: use the loop")
         size, stacked = (_stack_size(len(together)), True) if mode == "ensemble" else (1, False)
@@ -126,7 +126,7 @@ def choose(
     """
     networks = _stack_size(networks)
     parameters = sum(value.numel() for value in network.parameters())
-    stackable = next(network.buffers(), None) is None and job.views is None and job.teacher is None
+    stackable = next(network.buffers(), None) is None and job.augmentations is None and job.teacher is None
     if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
         return "loop"
     return "ensemble" if _work(network, job, training) <= _MOST_WORK else "loop"
@@ -161,6 +161,13 @@ def _groups(jobs: Sequence[TrainingJob]) -> list[list[int]]:
     found: dict[tuple[object, ...], list[int]] = {}
     for at, job in enumerate(jobs):
         samples = job.samples
-        key = (*samples.signature, samples.shape, job.augment, job.loss, id(job.views), id(job.teacher))
+        key = (
+            *samples.signature,
+            samples.shape,
+            job.augment,
+            job.loss,
+            id(job.augmentations),
+            id(job.teacher),
+        )
         found.setdefault(key, []).append(at)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""A set is used as it was learned: its own training, its kernel, its stored views."""
+"""A set is used as it was learned: its own training, its kernel, its stored augmentations."""
 
 import dataclasses
 
@@ -82,30 +82,30 @@ def test_a_learned_rate_that_breaks_a_training_is_named(tiny) -> None:
         evaluate(dataclasses.replace(made, recipe=Recipe(training=training)), tiny, PROTOCOL)
 
 
-def test_stored_views_are_trained_on_in_turn_with_their_targets(tiny) -> None:
+def test_stored_augmentations_are_trained_on_in_turn_with_their_targets(tiny) -> None:
     made = dataclasses.replace(distill(tiny, "random", ipc=2), augment="crop_flip")
     teacher = nets.build(NET, tiny.shape, 3, torch.Generator().manual_seed(1))
-    viewed = relabel(made, teacher, "views", draws=2, temperature=2.0)
-    views = viewed.recipe.views
-    samples = TensorSamples(viewed.images, viewed.targets)
-    job = TrainingJob(samples, 0, viewed.augment, views=views)
+    labelled = relabel(made, teacher, "augmentations", draws=2, temperature=2.0)
+    stored = labelled.recipe.augmentations
+    samples = TensorSamples(labelled.images, labelled.targets)
+    job = TrainingJob(samples, 0, labelled.augment, augmentations=stored)
     training = Training(steps=3, optimiser=Sgd(), learning_rate=0.1, schedule="constant")
     (done,) = train(NET, [job], tiny.task, training)
 
     network = nets.build(NET, tiny.shape, 3, seeds.generator(0, "initial weights"))
     for step in range(3):
         seen = Augmentation.parse("crop_flip").apply_images(
-            viewed.images, Parameters(views.parameters[step % 2], (8, 8))
+            labelled.images, Parameters(stored.parameters[step % 2], (8, 8))
         )
-        loss = tiny.task.loss(network(seen), views.targets[step % 2])
+        loss = tiny.task.loss(network(seen), stored.targets[step % 2])
         slopes = torch.autograd.grad(loss, list(network.parameters()))
         with torch.no_grad():
             for weight, slope in zip(network.parameters(), slopes, strict=True):
                 weight -= 0.1 * slope
     for name, weight in network.named_parameters():
         torch.testing.assert_close(done.parameters[name], weight.detach(), rtol=1e-4, atol=1e-6)
-    assert any("stored augmented views" in note for note in evaluate(viewed, tiny, PROTOCOL).notes)
-    with pytest.raises(ValueError, match="an ensemble does not take stored views"):
+    assert any("stored augmentations" in note for note in evaluate(labelled, tiny, PROTOCOL).notes)
+    with pytest.raises(ValueError, match="an ensemble does not take stored augmentations"):
         train(NET, [job], tiny.task, training, execution="ensemble")
 
 
