@@ -182,8 +182,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 FOR_TASK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "quick": {
-        "segmentation": {"optimiser": "adam", "learning_rate": 2e-3, "batch_size": 8},
-        "detection": {"optimiser": "adam", "learning_rate": 2e-3, "batch_size": 8},
+        "segmentation": {"optimiser": "adam", "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 8},
+        "detection": {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 8},
     },
 }
 """What protocols by name change for tasks other than classification; those that are not here are not for
