@@ -12,16 +12,12 @@ from pydistill.errors import DataError
 from pydistill.tasks import centers
 from pydistill.tasks.base import Groups, Kind, Movement, Task
 from pydistill.tasks.detection_metric import AveragePrecision
+from pydistill.tasks.masks import palette
 
 _TOLERANCE = 1.0
 """Pixels by which a box may stick out of its image: annotations count pixels from 0 or from 1."""
 _LEAST_LEFT = 0.4
 """Share of a moved box that must be within the image for its object to stay."""
-_COLOURS = (
-    (0.90, 0.10, 0.10), (0.10, 0.65, 1.00), (1.00, 0.80, 0.00), (0.20, 0.80, 0.20), (0.85, 0.20, 0.90),
-    (1.00, 0.50, 0.00), (0.00, 0.80, 0.75), (0.55, 0.35, 0.15), (0.95, 0.55, 0.75), (0.35, 0.30, 0.85),
-)  # fmt: skip
-"""Red, green, blue of the boxes of class 0, 1, ...; begun again behind the last."""
 _THICK = 256
 """Pixels of an image's shorter side from which boxes are drawn two pixels wide."""
 
@@ -212,7 +208,7 @@ class Detection(Task):
         shown = pixels if pixels.shape[1] == 3 else pixels.mean(1, keepdim=True).expand(-1, 3, -1, -1)
         rows, columns = pixels.shape[2:]
         thick = 2 if min(rows, columns) >= _THICK else 1
-        colours = torch.tensor(_COLOURS, dtype=pixels.dtype, device=pixels.device)
+        colours = palette(len(self.class_names)).to(pixels)
         limits = torch.tensor([columns, rows], device=targets.device)
         first = targets[..., 1:3].round().clamp(torch.zeros_like(limits), limits - 1)
         last = torch.maximum((targets[..., 1:3] + targets[..., 3:]).round(), first + 1).minimum(limits)
@@ -220,7 +216,7 @@ class Detection(Task):
             low, high = first[:, at], last[:, at]
             drawn = _filled(low, high, rows, columns) & ~_filled(low + thick, high - thick, rows, columns)
             drawn &= (targets[:, at, 0] >= 0)[:, None, None]
-            paint = colours[targets[:, at, 0].long().clamp_min(0) % len(colours)]
+            paint = colours[targets[:, at, 0].long().clamp_min(0)]
             shown = torch.where(drawn[:, None], paint[:, :, None, None], shown)
         return shown
 

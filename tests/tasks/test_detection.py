@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pydistill import seeds
+from pydistill.augment import Augmentation
 from pydistill.errors import DataError
-from pydistill.tasks import centers
+from pydistill.tasks import centers, restore
 from pydistill.tasks.detection import Detection, box_means
 
 TASK = Detection(("red", "white", "flat"))
@@ -288,3 +289,33 @@ def test_large_images_have_thicker_outlines_and_grey_ones_are_drawn_on_in_colour
     assert grey.shape == (1, 3, 64, 64)
     assert not torch.equal(grey[0, 0, 10, 10], grey[0, 1, 10, 10])
     assert drawn(torch.zeros(2, 0, 5), channels=1).unique().tolist() == [0.5]
+
+
+def test_boxes_stay_around_their_objects_under_the_task_s_augmentation():
+    generator = seeds.generator(0)
+    images, targets = torch.zeros(40, 1, 48, 64), torch.zeros(40, 1, 5)
+    for at in range(len(images)):
+        x, y = (
+            int(torch.randint(4, 40, (), generator=generator)),
+            int(torch.randint(4, 28, (), generator=generator)),
+        )
+        images[at, 0, y : y + 14, x : x + 18] = 1
+        targets[at, 0] = torch.tensor([0, x, y, 18, 14])
+    transforms = tuple(name for name in TASK.augment if name != "color")
+    augmentation = Augmentation(transforms, "all")
+    drawn = augmentation.sample(40, generator, together=False, size=(48, 64))
+    shown, moved = augmentation.apply(images, targets, drawn, TASK)
+    assert not torch.equal(moved, targets)
+    TASK.check(shown, moved, "moved")
+    for image, (kind, x, y, width, height) in zip(shown[:, 0], moved[:, 0].tolist(), strict=True):
+        if kind < 0:
+            continue
+        bright = image > 0.5
+        rows, columns = torch.nonzero(bright.any(1)).flatten(), torch.nonzero(bright.any(0)).flatten()
+        seen = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+        assert [x, y, x + width, y + height] == pytest.approx(seen, abs=1.01)
+    assert int((moved[..., 0] >= 0).sum()) >= 30
+
+
+def test_what_describes_it_restores_it():
+    assert restore(TASK.describe()) == TASK
