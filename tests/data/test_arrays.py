@@ -86,7 +86,7 @@ def test_labels_may_be_texts() -> None:
         (np.zeros((20, 2), int), {}, "row 0 marks 0 classes"),
         (np.full((20, 2), 0.5), {}, "other numbers than 0 and 1.*classification only"),
         (np.int64(3), {}, r"found shape \(\), int64"),
-        (np.zeros((20, 4, 5), int), {}, r"found shape \(20, 4, 5\).*classification only"),
+        (np.zeros((20, 4, 4), int), {}, r"found shape \(20, 4, 4\).*classification only"),
         (LABELS[:19], {}, "20 images but 19 labels"),
         (LABELS, {"class_names": ("a", "b", "c")}, r"class 'c' has no training images \(1 of 3"),
     ],

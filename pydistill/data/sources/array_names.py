@@ -25,6 +25,20 @@ _IMAGES = frozenset(
     )
 )
 _LABELS = frozenset(("y", "label", "labels", "target", "targets", "class", "classes", "lbl", "lbls"))
+_DENSE = frozenset(
+    (
+        "mask",
+        "masks",
+        "annotation",
+        "annotations",
+        "segmentation",
+        "segmentations",
+        "box",
+        "boxes",
+        "bboxes",
+    )
+)
+"""Words for targets where no key holds one of :data:`_LABELS`."""
 _NEITHER = frozenset(
     (
         "name",
@@ -58,10 +72,13 @@ def pairs(name: str, arrays: Mapping[Any, Any]) -> dict[str, tuple[Any, Any | No
         DataError: Two keys are for the same, a split has labels alone, or there is no training split.
     """
     found: dict[str, dict[str, Any]] = {"images": {}, "labels": {}}
+    rests = [split_words(str(key))[1] for key in arrays]
+    named = any(rest & _LABELS and not rest & _NEITHER for rest in rests)
+    targets = _LABELS if named else _DENSE
     for key in arrays:
         text = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
         words, rest = split_words(text)
-        role = "labels" if rest & _LABELS else "images" if rest & _IMAGES else None
+        role = "labels" if rest & targets else "images" if rest & _IMAGES else None
         if role is None or rest & _NEITHER or len(words) > 1:
             continue
         shown = next(iter(words), "train")
