@@ -6,7 +6,15 @@ from typing import Any
 
 from pydistill.errors import MissingExtraError
 
-EXTRAS = MappingProxyType({"datasets": "hub", "pyarrow": "parquet", "pandas": "hub", "sklearn": "kmeans"})
+EXTRAS = MappingProxyType(
+    {
+        "datasets": "hub",
+        "pyarrow": "parquet",
+        "pandas": "hub",
+        "sklearn": "kmeans",
+        "faster_coco_eval": "detection",
+    }
+)
 """The extra that brings each package."""
 
 

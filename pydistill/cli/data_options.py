@@ -24,6 +24,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Options of how the real data is read: every one of ``load_data``."""
     from pydistill.data import load_data
     from pydistill.data.preprocess import PREPROCESSES
+    from pydistill.data.sources.base import TASKS
 
     add_options(
         parser.add_argument_group("data (evaluate: what distill was given, where left out)"),
@@ -31,13 +32,18 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         under="data",
         skip=("source",),
         flags={"seed": "split-seed"},
-        choices={"preprocess": tuple(PREPROCESSES), "layout": ("NCHW", "NHWC")},
+        choices={"preprocess": tuple(PREPROCESSES), "layout": ("NCHW", "NHWC"), "task": TASKS},
         helps={
             "class_names": "names of the classes, where the source has none or only some occur: separated "
             "by commas, or the option once for each",
             "horizontal_flip": "whether a mirrored image keeps its class; where neither is given, names of "
             "classes, source and folders decide, and the notes of the result say why",
             "seed": "decides which images are held out for validation",
+            "task": "what to read a source for that could be read for several; where it is not given, the "
+            "notes of the result say which was taken",
+            "void": "values of masks, or names of classes, that are no class, neither learned nor scored: "
+            "separated by commas, 'none' where all are classes; where it is not given, what is called void "
+            "or unlabeled, and what the notes of the result say; in either case 255 where it has no name",
         },
     )
 

@@ -21,6 +21,7 @@ from pydistill.extras import need
 from pydistill.limits import require_bytes
 from pydistill.storage.files import is_there, write_atomically, write_bytes
 from pydistill.storage.records import ZEROS, apart, is_stamped, sealed, stamp
+from pydistill.tasks import restore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,15 +61,9 @@ def export_parquet(distilled: "DistilledData", path: Path) -> None:
         "rows_sha256": _rows_digest(distilled.images, distilled.targets, distilled.origin),
     }
     pa, pq = _pyarrow()
-    columns: dict[str, Any] = {
-        "image": _nested(distilled.images),
-        "label": pa.array(distilled.classes.cpu().numpy()),
-    }
-    if distilled.task.soft(distilled.targets):
-        columns["target"] = _nested(distilled.targets)
-    elif distilled.origin is not None:  # classes that a network gave
-        columns["origin"] = pa.array(distilled.origin.cpu().numpy())
-    table = pa.table(columns).replace_schema_metadata(
+    columns = {"image": distilled.images} | _columns(distilled)
+    nested = {name: _nested(column) for name, column in columns.items()}
+    table = pa.table(nested).replace_schema_metadata(
         {
             _KEY: json.dumps(sealed(facts)).encode(),
             b"huggingface": json.dumps(_features(distilled)).encode(),
@@ -108,11 +103,11 @@ def from_parquet(kind: "type[DistilledData]", path: Path) -> "DistilledData":
             f"{path} cannot be read as parquet of a distilled set: {error}; export it again"
         ) from error
     with reporting(path):
-        soft = len(facts["targets"]) == 2
+        task, made_for = restore(facts["task"]), facts.get("origin")
+        column = task.column(facts.get("kind") or ("soft" if len(facts["targets"]) == 2 else "hard"))
         images = _flat(table, "image", facts["images"])
-        targets = _flat(table, "target" if soft else "label", facts["targets"])
-        made_for = facts.get("origin")
-        origin = _flat(table, "label" if soft else "origin", made_for) if made_for else None
+        targets = _flat(table, column, facts["targets"])
+        origin = _flat(table, "origin" if column == "label" else "label", made_for) if made_for else None
         if _rows_digest(images, targets, origin) != facts["rows_sha256"]:
             raise ValueError("its rows are not those it was written with")
         own = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
@@ -199,14 +194,27 @@ def _flat(table: "pa.Table", name: str, shape: list[int]) -> Tensor:
     return torch.from_numpy(column.to_numpy(zero_copy_only=False).copy()).reshape(shape)
 
 
+def _columns(distilled: "DistilledData") -> dict[str, Tensor]:
+    """Targets, and what images were made for where targets do not say it."""
+    own = distilled.task.columns(distilled.targets, distilled.hard_targets)
+    if distilled.kind == "hard" and distilled.origin is not None:  # classes that a network gave
+        own["origin"] = distilled.origin
+    return own
+
+
 def _features(distilled: "DistilledData") -> dict[str, Any]:
     """The column types as ``datasets`` keeps them in a parquet file's metadata."""
-    features: dict[str, Any] = {
-        "image": {"_type": "Array3D", "shape": list(distilled.images.shape[1:]), "dtype": "float32"},
-        "label": {"_type": "ClassLabel", "names": list(distilled.task.class_names)},
-    }
-    if distilled.task.soft(distilled.targets):
-        features["target"] = {"_type": "Sequence", "feature": {"_type": "Value", "dtype": "float32"}}
-    elif distilled.origin is not None:
-        features["origin"] = {"_type": "Value", "dtype": "int64"}
-    return {"info": {"features": features}}
+    features = {name: _feature(column) for name, column in _columns(distilled).items()}
+    if "label" in features:
+        features["label"] = {"_type": "ClassLabel", "names": list(distilled.task.class_names)}
+    image = {"_type": "Array3D", "shape": list(distilled.images.shape[1:]), "dtype": "float32"}
+    return {"info": {"features": {"image": image, **features}}}
+
+
+def _feature(column: Tensor) -> dict[str, Any]:
+    dtype = str(column.dtype).removeprefix("torch.")
+    if column.ndim == 1:
+        return {"_type": "Value", "dtype": dtype}
+    if column.ndim == 2:
+        return {"_type": "Sequence", "feature": {"_type": "Value", "dtype": dtype}}
+    return {"_type": f"Array{column.ndim - 1}D", "shape": list(column.shape[1:]), "dtype": dtype}

@@ -1,4 +1,7 @@
-"""Whether a mirrored image keeps its class: not where images show digits or letters."""
+"""Whether a mirrored image keeps its class: not where images show digits or letters.
+
+Masks and boxes move with a mirrored image: there it is whether the classes keep their meaning.
+"""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -41,6 +44,7 @@ _BESIDE = frozenset(
     )
 )
 """Words that stand beside a data set's name in the name of its folder."""
+_SIDES = re.compile(r"\b(left|right)\b|_(left|right)\b|\b(left|right)_")
 _FASHION = frozenset({"trouser", "pullover", "sneaker", "ankle boot"})
 _SPELLED = frozenset(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"))
 _COUNTS = frozenset({10, 26, 27, 36, 47, 49, 62})
@@ -50,6 +54,8 @@ _COUNTS = frozenset({10, 26, 27, 36, 47, 49, 62})
 def keeps_class_flipped(raw: Raw) -> tuple[bool, str]:
     """Whether it does, and why: by class names, by the source's own name, by its folders, by its images."""
     titles = raw.task.class_names
+    if not raw.task.by_class and (sided := [title for title in titles if _SIDES.search(title.lower())]):
+        return False, f"class names tell left from right, as {some(sided, 2)} do"
     if {title.lower() for title in titles} >= _FASHION:
         return True, "the classes are clothes"
     if raw.named and _are_characters(titles):

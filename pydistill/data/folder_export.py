@@ -7,6 +7,7 @@ of it; ``range`` stretches each picture to its own range and keeps what undoes t
 import csv
 import dataclasses
 import hashlib
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pydistill import checks
@@ -36,6 +38,8 @@ ROOT = "export.json"
 """What a folder of exported pictures holds beside them."""
 _REST = "export.safetensors"
 _LEVELS = 255
+_EVERY = "images"
+"""Folder of all pictures, where they are of no one class."""
 _OUTSIDE = 1e-5
 """A pixel that leaves [0, 1] by no more is within: rounding of the way back from network input."""
 _LONGEST_NAME = 100
@@ -202,11 +206,19 @@ def _restored(levels: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _fill(distilled: "DistilledData", folder: Path, scale: Scale) -> Loss:
-    pixels, classes = distilled.pixels().cpu(), distilled.classes.tolist()
-    titles = folder_names(distilled.task.class_names)
-    for index in sorted(set(classes)):  # none for a class without a picture: no folder of classes is empty
+    pixels, task, hard = distilled.pixels().cpu(), distilled.task, distilled.hard_targets.cpu()
+    titles, places = [_EVERY], [0] * len(pixels)
+    if task.by_class:
+        titles, places = folder_names(task.class_names), hard.tolist()
+    for index in sorted(set(places)):  # none for a class without a picture: no folder of classes is empty
         (folder / titles[index]).mkdir()
-    files = [f"{titles[index]}/{at:05d}.png" for at, index in enumerate(classes)]
+    files = [f"{titles[index]}/{at:05d}.png" for at, index in enumerate(places)]
+    for name, content in task.annotations(hard, files, distilled.shape[1:]).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        if isinstance(content, Tensor):
+            Image.fromarray(content.numpy()).save(folder / name)
+        else:
+            (folder / name).write_text(json.dumps(content), encoding="utf-8")
     scales, offsets = _range(pixels, scale)
     for file, image in zip(files, _levels(pixels, scales, offsets), strict=True):
         to_picture(image.float() / _LEVELS).save(folder / file)
@@ -228,7 +240,7 @@ def _fill(distilled: "DistilledData", folder: Path, scale: Scale) -> Loss:
         "rest_sha256": hashlib.sha256(rest).hexdigest(),
     }
     (folder / ROOT).write_text(rendered(sealed(about)), encoding="utf-8")
-    if distilled.task.soft(distilled.targets):
+    if task.by_class and distilled.kind != "hard":
         with (folder / "targets.csv").open(
             "w", newline="", encoding="utf-8", errors="backslashreplace"
         ) as handle:

@@ -1,6 +1,6 @@
 """What was understood of a source, in sentences: splits, classes, images, and what is odd about them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -8,8 +8,15 @@ from torch import Tensor
 
 from pydistill.data.real import Split
 from pydistill.data.sources.base import Raw
+from pydistill.data.sources.boxes import tell_boxes
 from pydistill.data.sources.labels import some
+from pydistill.data.sources.masks import tell_masks
 
+_TELLERS: Mapping[str, Callable[[Tensor, Sequence[str]], tuple[str, ...]]] = {
+    "segmentation": tell_masks,
+    "detection": tell_boxes,
+}
+"""What tells the training targets of a task whose images are not of one class each, by its name."""
 _LOOKED_AT = 64
 """Test images looked for among the training images."""
 _NARROW = 0.07
@@ -27,17 +34,24 @@ def overview(raw: Raw, origins: Mapping[str, str]) -> tuple[str, ...]:
     for split, found in raw.splits().items():
         origin = origins.get(split)
         parts.append(f"{split} {len(found):,}" + ("" if origin is None else f" ({origin})"))
-    names = raw.task.class_names
-    sizes = [len(member) for member in raw.task.groups(raw.train.targets).members]
-    each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
     channels, height, width = raw.train.images.shape[1:]
     kind = "grey" if channels == 1 else "colour" if channels == 3 else f"{channels} channels"
     depth = "8 bits a channel" if raw.train.images.dtype == torch.uint8 else "floats in [0, 1]"
     return (
         f"images: {', '.join(parts)}",
-        f"{len(names)} classes {some(names)}, {each} training images each",
+        *_classes(raw),
         f"images are {height} x {width}, {kind}, {depth}",
     )
+
+
+def _classes(raw: Raw) -> tuple[str, ...]:
+    """Classes and how much of the training data is of each."""
+    names, targets = raw.task.class_names, raw.train.targets
+    if raw.task.name in _TELLERS:
+        return (f"{len(names)} classes {some(names)}", *_TELLERS[raw.task.name](targets, names))
+    sizes = [len(member) for member in raw.task.groups(targets).members]
+    each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    return (f"{len(names)} classes {some(names)}, {each} training images each",)
 
 
 def oddities(raw: Raw, std: Tensor) -> tuple[str, ...]:

@@ -126,6 +126,20 @@ class Report:
         values = self.values(architecture, source, regime)
         return summarise([value for each in values for value in each])
 
+    def others(self, architecture: str, source: Source, regime: Regime | None = None) -> dict[str, Summary]:
+        """The metric's other values, by name, as :meth:`summary` has the headline."""
+        runs = self.runs_of(architecture, source, regime)
+        names = [name for name in runs[0].values if name != self.metric]
+        return {name: summarise([run.values[name] for run in runs if name in run.values]) for name in names}
+
+    def spread(self, architecture: str, source: Source, regime: Regime | None = None) -> float | None:
+        """Standard deviation of a network's headline over bootstrap samples of the test images.
+
+        The mean over the networks, which all answered the same images; None where it is not known.
+        """
+        found = [run.spread for run in self.runs_of(architecture, source, regime) if run.spread is not None]
+        return sum(found) / len(found) if found else None
+
     def detail(self, architecture: str, source: Source, regime: Regime | None = None) -> Detail | None:
         """Answers class by class of the networks that :meth:`runs_of` gives; None where none are kept."""
         of = (architecture, source, self.runs_of(architecture, source, regime)[0].regime)
@@ -171,13 +185,15 @@ class Report:
         """The report as a few lines of plain text."""
         packed, several = self.facts("distilled").factor > 1, "stored" in self.sets
         head = ("network", *(["labels"] if several else []), "trained on", "images")
-        head = (*head, *(["views"] if packed else []), self.metric, "std", "n")
+        more = self.other_names()
+        head = (*head, *(["views"] if packed else []), self.metric, "std", "n", *more)
         shown = [(each, regime) for each in self.architectures for regime in self.regimes(each)]
         rows = [head]
         for architecture, regime in shown:
             for source in self.sources(architecture, regime):
                 found, facts = self.summary(architecture, source, regime), self.facts(source, regime)
                 spread = "" if math.isnan(found.std) else f"{100 * found.std:.1f}"
+                others = self.others(architecture, source, regime)
                 counts = (f"{facts.stored:,}", *([f"{facts.images:,}"] if packed else []))
                 used: Regime = "classes" if source == "whole" else regime  # whole data has no other labels
                 labels = (REGIME_NAMES[used],) if several else ()
@@ -190,6 +206,7 @@ class Report:
                         f"{100 * found.mean:.1f} %",
                         spread,
                         str(found.n),
+                        *(f"{100 * others[name].mean:.1f} %" if name in others else "" for name in more),
                     )
                 )
         wide = [max(len(row[at]) for row in rows) for at in range(len(head))]
@@ -370,13 +387,25 @@ class Report:
         )
         return f"factor {factor}: {stored} stored images a class, trained on as {views} views{alike}"
 
+    def other_names(self) -> list[str]:
+        """Every value of the metric but the headline."""
+        names = (name for run in self.runs for name in run.values if name != self.metric)
+        return list(dict.fromkeys(names))
+
     def _summary_record(self, architecture: str, regime: Regime) -> dict[str, Any]:
         gain, shortfall = self.gain(architecture, regime), self.shortfall(architecture, regime)
         return {
             "architecture": architecture,
             "regime": regime,
             "sources": {
-                source: dataclasses.asdict(self.summary(architecture, source, regime))
+                source: {
+                    **dataclasses.asdict(self.summary(architecture, source, regime)),
+                    "others": {
+                        name: dataclasses.asdict(found)
+                        for name, found in self.others(architecture, source, regime).items()
+                    },
+                    "std_over_test_images": self.spread(architecture, source, regime),
+                }
                 for source in self.sources(architecture, regime)
             },
             "distilled_less_random": None if gain is None else gain.record(),

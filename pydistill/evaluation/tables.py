@@ -19,6 +19,7 @@ from pydistill.html.parts import table, text
 
 if TYPE_CHECKING:
     from pydistill.evaluation.report import Report
+    from pydistill.evaluation.statistics import Summary
 
 _NUMBERED = 20
 """Classes up to which a confusion matrix is a table of numbers; above, a picture."""
@@ -28,8 +29,12 @@ _CONFUSED = 10
 
 def networks(report: "Report", architecture: str, regime: Regime) -> str:
     """Networks of one architecture trained with one kind of labels."""
-    rows = []
+    rows, more = [], report.other_names()
     for source in report.sources(architecture, regime):
+        others, images = (
+            report.others(architecture, source, regime),
+            report.spread(architecture, source, regime),
+        )
         found, facts = report.summary(architecture, source, regime), report.facts(source, regime)
         chosen = report.runs_of(architecture, source, regime)
         draws = len({run.draw for run in chosen})
@@ -38,8 +43,8 @@ def networks(report: "Report", architecture: str, regime: Regime) -> str:
         seconds = sum(run.seconds for run in chosen) / len(chosen)
         rows.append(
             f'<tr class="{source}"><th scope="row">{SOURCE_NAMES[source]}</th>'
-            f"<td><strong>{100 * found.mean:.1f} %</strong>{spread}</td>"
-            f"<td>{count}</td><td>{_count(facts)}</td>"
+            f"<td{_over_images(images)}><strong>{100 * found.mean:.1f} %</strong>{spread}</td>"
+            f"{''.join(_other(others.get(name)) for name in more)}<td>{count}</td><td>{_count(facts)}</td>"
             f"<td>{facts.nbytes:,} bytes</td><td>{seconds:.1f} s</td></tr>"
         )
     gain, shortfall = report.gain(architecture, regime), report.shortfall(architecture, regime)
@@ -49,11 +54,23 @@ def networks(report: "Report", architecture: str, regime: Regime) -> str:
             rows.append(
                 f'<tr class="gap"><th scope="row">{name}</th>'
                 f"<td><strong>{100 * gap.mean:+.1f}</strong> points</td>"
-                f'<td colspan="4">95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}{unclear}'
+                f'<td colspan="{4 + len(more)}">95 % interval {100 * gap.low:+.1f} to '
+                f"{100 * gap.high:+.1f}{unclear}"
                 "</td></tr>"
             )
-    head = ("trained on", report.metric, "networks", "images", "size", "training, a network")
+    head = ("trained on", report.metric, *more, "networks", "images", "size", "training, a network")
     return table(head, rows)
+
+
+def _over_images(spread: float | None) -> str:
+    """What other test images would change, as a title."""
+    if spread is None:
+        return ""
+    return f' title="± {100 * spread:.1f} over bootstrap samples of the test images, for one network"'
+
+
+def _other(found: "Summary | None") -> str:
+    return "<td></td>" if found is None else f"<td>{100 * found.mean:.1f} %</td>"
 
 
 def classes(report: "Report", architecture: str, regime: Regime) -> str:

@@ -6,21 +6,27 @@ from typing import Any
 
 from pydistill.tasks.base import Draw, Groups, Movement, Task
 from pydistill.tasks.classification import Classification
+from pydistill.tasks.detection import Detection
 from pydistill.tasks.losses import Loss, Teacher, parse_loss
 from pydistill.tasks.metric import Breakdown, Metric
+from pydistill.tasks.segmentation import Segmentation
 
-TASKS: Mapping[str, type[Task]] = MappingProxyType({task.name: task for task in (Classification,)})
+TASKS: Mapping[str, type[Task]] = MappingProxyType(
+    {task.name: task for task in (Classification, Segmentation, Detection)}
+)
 """Every task by name."""
 
 __all__ = [
     "TASKS",
     "Breakdown",
     "Classification",
+    "Detection",
     "Draw",
     "Groups",
     "Loss",
     "Metric",
     "Movement",
+    "Segmentation",
     "Task",
     "Teacher",
     "parse_loss",

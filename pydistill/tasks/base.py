@@ -217,12 +217,15 @@ class Task(ABC):
         return Groups((EVERY,), (torch.arange(len(targets)),))
 
     @abstractmethod
-    def group_sums(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def group_sums(
+        self, features: Tensor, targets: Tensor, size: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Sums of features by group, additive over chunks of a batch and differentiable in ``features``.
 
         Args:
             features: (N, ...) what a network makes of N images.
             targets: (N, ...) their targets.
+            size: (H, W) of the images; needed where features are maps and targets are in pixels.
 
         Returns:
             sums (G, D) and mass (G,), both in float32 or wider: a group's mean is ``sums / mass``.
@@ -288,6 +291,34 @@ class Task(ABC):
                 f"{what} needs images of one class each, which {self.name} has not: an image may hold "
                 "several"
             )
+
+    def column(self, kind: Kind) -> str:
+        """The column of a table that holds targets of a kind, a row a stored image."""
+        return "target"
+
+    def columns(self, targets: Tensor, hard: Tensor) -> dict[str, Tensor]:
+        """Columns of such a table.
+
+        Args:
+            targets: (M, ...) of the stored images.
+            hard: (M, ...) the same as the real data has them.
+        """
+        return {"target": targets}
+
+    def annotations(
+        self, targets: Tensor, files: Sequence[str], size: tuple[int, int]
+    ) -> dict[str, Tensor | dict[str, Any]]:
+        """Files to write beside exported pictures, for other programs to read targets from.
+
+        Args:
+            targets: (M, ...) as the real data has them.
+            files: Paths of the pictures, relative to the folder.
+            size: (H, W) of the pictures.
+
+        Returns:
+            By path: (H, W) uint8 for a grey PNG, or what JSON holds.
+        """
+        return {}
 
     def describe(self) -> dict[str, Any]:
         """As JSON holds it; :func:`pydistill.tasks.restore` is the inverse."""

@@ -52,13 +52,21 @@ class Classification(Task):
             tuple(torch.nonzero(targets == index).flatten() for index in range(self.outputs)),
         )
 
-    def group_sums(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def group_sums(
+        self, features: Tensor, targets: Tensor, size: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Class sums of flattened features; a soft target shares an image out among the classes."""
         wide = features.flatten(1)
         wide = wide if wide.dtype == torch.float64 else wide.float()
         share = F.one_hot(targets, self.outputs) if targets.ndim == 1 else targets
         share = share.to(wide.dtype)
         return share.T @ wide, share.sum(0)
+
+    def column(self, kind: Kind) -> str:
+        return "label" if kind == "hard" else "target"
+
+    def columns(self, targets: Tensor, hard: Tensor) -> dict[str, Tensor]:
+        return {"label": hard} | ({"target": targets} if self.soft(targets) else {})
 
     def check_outputs(self, outputs: Tensor, images: Tensor) -> None:
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

@@ -30,7 +30,9 @@ def test_the_search_space_of_720_networks_round_trips():
 
 
 def test_every_network_is_found_by_name():
-    assert list(nets.architectures()) == ["alexnet", "convnet", "lenet", "mlp", "resnet18", "vgg11"]
+    assert list(nets.architectures()) == [
+        "alexnet", "centernet", "convnet", "lenet", "mlp", "resnet18", "unet", "vgg11",
+    ]  # fmt: skip
     for name, spec in nets.architectures().items():
         assert nets.parse(name) == spec()
         assert spec.summary
@@ -41,7 +43,7 @@ def test_every_network_is_found_by_name():
     [
         (
             "convnett",
-            r"unknown network 'convnett' \(did you mean 'convnet'\?\); known: alexnet, convnet, lenet",
+            r"unknown network 'convnett' \(did you mean 'convnet'\?\); known: alexnet, centernet, convnet",
         ),
         ("", "unknown network ''; known: alexnet"),
         ("convnet:widht=3", r"no option 'widht' \(did you mean 'width'\?\); it has: width, depth, norm"),

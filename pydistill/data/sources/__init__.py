@@ -3,10 +3,12 @@
 from pydistill.data.sources.arrays import Arrays, Npz
 from pydistill.data.sources.base import Options, Raw, Source
 from pydistill.data.sources.cifar_binary import CifarBinary
+from pydistill.data.sources.coco import CocoFolder
 from pydistill.data.sources.digits import Digits
 from pydistill.data.sources.folders import ImageFolder
 from pydistill.data.sources.hub import HubName, LoadedDataset, SavedTables
 from pydistill.data.sources.idx import IdxFolder
+from pydistill.data.sources.mask_folders import MaskFolder
 from pydistill.data.sources.matlab import MatlabFiles
 from pydistill.data.sources.parquet import LocalParquet
 from pydistill.data.sources.refused import NotRead
@@ -26,6 +28,8 @@ SOURCES: tuple[Source, ...] = (
     SavedTables(),
     LocalParquet(),
     MatlabFiles(),
+    CocoFolder(),
+    MaskFolder(),
     ImageFolder(),
     TableFolder(),
     NotRead(),

@@ -8,8 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import Tensor
+
+from pydistill import tasks
 from pydistill.data.real import Split
 from pydistill.tasks import Task
+
+TASKS = tuple(tasks.TASKS)
+"""What a source may be read for."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +26,14 @@ class Options:
         image_column: The column of images.
         target_column: The column of targets.
         subset: One of several configurations published under one hub name.
-        size: (H, W) every image is scaled and centre-cropped to.
+        size: (H, W) every image is brought to: scaled and centre-cropped where images have classes,
+            letter-boxed where they have masks or boxes.
         layout: ``"NCHW"`` or ``"NHWC"``, of arrays whose channels cannot be told.
         class_names: One name a class.
         cache: Folder for what ``datasets`` prepares; None: its own.
+        task: ``"classification"``, ``"segmentation"`` or ``"detection"``.
+        void: Values of masks, or names of classes, that are no class; empty: none is void.
+        block_column: The column whose equal values mark images that stay in one split.
     """
 
     image_column: str | None = None
@@ -33,6 +43,9 @@ class Options:
     layout: str | None = None
     class_names: tuple[str, ...] | None = None
     cache: Path | None = None
+    task: str | None = None
+    void: tuple[int | str, ...] | None = None
+    block_column: str | None = None
 
     def given(self) -> set[str]:
         """Names of the options that are not None."""
@@ -54,6 +67,7 @@ class Raw:
         origins: Where each split comes from, as a reader would look for it.
         hints: Other names of the set itself, the most telling first, as of a class of data sets.
         folders: Names of the folders it lies in, nearest first.
+        blocks: (N,) int64, the block of each training image, where images of one stay in one split.
     """
 
     name: str
@@ -66,6 +80,7 @@ class Raw:
     origins: Mapping[str, str] = field(default_factory=dict)
     hints: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    blocks: Tensor | None = None
 
     @classmethod
     def of(
@@ -86,12 +101,14 @@ class Source(ABC):
 
     Class attributes:
         understands: One line, shown where a source is not understood.
-        takes: The :class:`Options` that mean something to it, beside ``size``.
+        takes: The :class:`Options` that mean something to it, beside ``size`` and ``task``.
+        tasks: What it may be read for.
         part_of: Names of other kinds that look at its files themselves.
     """
 
     understands: ClassVar[str]
     takes: ClassVar[frozenset[str]] = frozenset()
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
     part_of: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod

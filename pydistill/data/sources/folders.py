@@ -37,6 +37,7 @@ class ImageFolder(Source):
         "beside metadata.csv with file_name and label)"
     )
     takes: ClassVar[frozenset[str]] = frozenset({"class_names", "image_column", "target_column"})
+    part_of: ClassVar[frozenset[str]] = frozenset({"CocoFolder", "MaskFolder"})
 
     def recognises(self, source: object) -> bool:
         path = as_path(source)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
+from pydistill.data.sources.base import TASKS, Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.columns import convert
 from pydistill.data.sources.inside import own_folder, read_inside
 from pydistill.errors import DataError
@@ -28,7 +28,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 """Short names for data sets of the field that lie on the hub."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-TAKES = frozenset({"image_column", "target_column", "class_names"})
+TAKES = frozenset({"image_column", "target_column", "class_names", "void", "block_column"})
 """Options that tables of ``datasets`` take."""
 
 
@@ -37,6 +37,7 @@ class LoadedDataset(Source):
 
     understands: ClassVar[str] = "a datasets.Dataset or datasets.DatasetDict"
     takes: ClassVar[frozenset[str]] = TAKES
+    tasks: ClassVar[tuple[str, ...]] = TASKS
 
     def recognises(self, source: object) -> bool:
         loaded = sys.modules.get("datasets")  # not imported here: who has such an object has imported it
@@ -62,6 +63,7 @@ class SavedTables(Source):
 
     understands: ClassVar[str] = "a folder written by save_to_disk of the library datasets"
     takes: ClassVar[frozenset[str]] = TAKES
+    tasks: ClassVar[tuple[str, ...]] = TASKS
 
     def recognises(self, source: object) -> bool:
         path = as_path(source)
@@ -82,7 +84,8 @@ class SavedTables(Source):
             raise DataError(f"{path} cannot be read as tables that save_to_disk wrote: {error}") from error
         splits = found if isinstance(found, Mapping) else {"train": found}
         around = surroundings(path)
-        return convert(source_name(path), splits, options, folders=around, roots=(own_folder(path),))
+        roots = (own_folder(path),)
+        return convert(source_name(path), splits, options, folders=around, roots=roots, beside=path)
 
 
 def _require_own_files(folder: Path) -> None:
@@ -101,6 +104,7 @@ class HubName(Source):
         f"a Hugging Face data set 'owner/name', or one of the short names {', '.join(ALIASES)}"
     )
     takes: ClassVar[frozenset[str]] = TAKES | {"cache", "subset"}
+    tasks: ClassVar[tuple[str, ...]] = TASKS
 
     def recognises(self, source: object) -> bool:
         if not isinstance(source, str) or as_path(source) is not None:

@@ -326,6 +326,11 @@ def some(values: Sequence[object], most: int = 12) -> str:
     return f"[{shown}{', ...' if len(values) > most else ''}]"
 
 
+def shortened(parts: Sequence[str], most: int = 20) -> list[str]:
+    """The first of many parts of a sentence, and how many more there are."""
+    return [*parts] if len(parts) <= most else [*parts[:most], f"{len(parts) - most} more"]
+
+
 def _is_missing(value: object) -> bool:
     return value is None or value in ("", b"") or (isinstance(value, float) and math.isnan(value))
 

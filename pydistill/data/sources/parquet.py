@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydistill.data.sources.base import Options, Raw, Source, as_path, source_name, surroundings
+from pydistill.data.sources.base import TASKS, Options, Raw, Source, as_path, source_name, surroundings
 from pydistill.data.sources.columns import convert
 from pydistill.data.sources.hub import TAKES, load
 from pydistill.data.sources.inside import own_folder
@@ -32,6 +32,7 @@ class LocalParquet(Source):
         "a folder of parquet files (train-*.parquet, test-*.parquet), or one such file"
     )
     takes: ClassVar[frozenset[str]] = TAKES | {"cache", "subset"}
+    tasks: ClassVar[tuple[str, ...]] = TASKS
 
     def recognises(self, source: object) -> bool:
         path = as_path(source)
@@ -66,7 +67,12 @@ class LocalParquet(Source):
             # each split by itself: read together, all would get the class names of the first
             found |= load(str(path), "parquet", cache_dir=options.cache, data_files=names)
         return convert(
-            source_name(path), found, options, folders=surroundings(path), roots=(own_folder(path),)
+            source_name(path),
+            found,
+            options,
+            folders=surroundings(path),
+            roots=(own_folder(path),),
+            beside=path if path.is_dir() else path.absolute().parent,
         )
 
 

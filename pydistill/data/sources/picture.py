@@ -84,7 +84,7 @@ def read_picture(image: Image.Image) -> Picture:
     frames = bool(getattr(image, "is_animated", False))
     wide = ";16" in str(getattr(image, "tile", ""))
     if image.mode.startswith("I;16") or (image.mode == "I" and (wide or image.format in ("PNG", "PPM"))):
-        upright, turned = _upright(image)
+        upright, turned = oriented(image)
         high = np.asarray(upright).astype(np.int64)
         if high.size and (int(high.min()) < 0 or int(high.max()) > 65535):
             raise ValueError(
@@ -96,7 +96,7 @@ def read_picture(image: Image.Image) -> Picture:
         raise ValueError(
             f"mode {image.mode} has more than 8 bits a channel: give such images as float arrays"
         )
-    upright, turned = _upright(image)
+    upright, turned = oriented(image)
     grey_mode = upright.mode in ("1", "L", "LA", "La")
     pixels = _on_white(upright, grey_mode) if upright.has_transparency_data else None
     laid = pixels is not None
@@ -107,8 +107,8 @@ def read_picture(image: Image.Image) -> Picture:
     return Picture(pixels, turned, laid, frames, deep)
 
 
-def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Turned as its orientation says, and whether that changed it."""
+def oriented(image: Image.Image) -> tuple[Image.Image, bool]:
+    """A picture turned as its EXIF orientation says, and whether that changed it."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, struct.error):

@@ -1,7 +1,7 @@
 """Pixels in whatever form they come to one (N, C, H, W) tensor, uint8 or float32 in [0, 1]."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -13,15 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pydistill.data.sources.letterbox import Letterbox, Size
 from pydistill.data.sources.opening import large_pictures, opened
 from pydistill.data.sources.picture import Picture, Seen, read_picture
 from pydistill.errors import DataError
 from pydistill.limits import Allowance
 
-Size = tuple[int, int]
 Encoded = tuple[str, bytes]
 """What an image is called in a message, and the content of its file."""
 
+ASK_FOR_SIZE = "size=(height, width), on the command line --size HEIGHTxWIDTH,"
+"""What mends images that differ in size."""
 _CHUNK = 256
 _WORTH_A_THREAD = 16_384
 """Bytes of an encoded image from which decoding in threads pays: below, they only wait for each other
@@ -52,49 +54,92 @@ def decode(encoded: Iterable[Encoded], size: Size | None, seen: Seen | None = No
     Raises:
         DataError: An image cannot be decoded, is too large or differs in size; the message names it.
     """
+    return _decode(encoded, size, seen, fit, "size=(height, width) to scale and crop them")[0]
+
+
+def decode_whole(
+    encoded: Iterable[Encoded], size: Size | None, seen: Seen | None = None
+) -> tuple[Tensor, list[Size]]:
+    """As :func:`decode`, but no image is cropped: where ``size`` is given, all are letter-boxed to it.
+
+    Returns:
+        Images (N, C, H, W) uint8, and the (height, width) that each had, by which its targets are moved.
+
+    Raises:
+        DataError: As for :func:`decode`.
+    """
+    return _decode(encoded, size, seen, letterboxed, f"{ASK_FOR_SIZE} to letter-box them")
+
+
+def letterboxed(images: Tensor, size: Size) -> Tensor:
+    """Images (N, C, h, w) in the middle of ``size``, whole and in proportion, on black."""
+    return Letterbox((images.shape[2], images.shape[3]), size).images(images)
+
+
+def _decode(
+    encoded: Iterable[Encoded],
+    size: Size | None,
+    seen: Seen | None,
+    scale: Callable[[Tensor, Size], Tensor],
+    mend: str,
+) -> tuple[Tensor, list[Size]]:
     parts, first, stream = [], None, iter(encoded)
-    one = partial(_decode_one, size, Allowance())
+    shapes: list[Size] = []
+    one = partial(_decode_one, size, Allowance(), scale)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, large_pictures():
         while chunk := list(islice(stream, _CHUNK)):
-            large = sum(len(content) for _, content in chunk) > _WORTH_A_THREAD * len(chunk)
-            pictures = list((pool.map if large else map)(one, chunk))
+            found = list((pool.map if worth_threads(chunk) else map)(one, chunk))
+            shapes += [shape for _, shape in found]
             if seen is not None:
-                for (name, _), picture in zip(chunk, pictures, strict=True):
+                for (name, _), (picture, _) in zip(chunk, found, strict=True):
                     seen.add(name, picture)
-            arrays = [picture.pixels for picture in pictures]
+            arrays = [picture.pixels for picture, _ in found]
             first = first or (chunk[0][0], arrays[0].shape)
-            parts.append(_stack(arrays, [name for name, _ in chunk], first))
+            parts.append(_stack(arrays, [name for name, _ in chunk], first, mend))
     if not parts:
-        return torch.empty(0, 1, 0, 0, dtype=torch.uint8)
+        return torch.empty(0, 1, 0, 0, dtype=torch.uint8), []
     channels = max(part.shape[1] for part in parts)
-    return torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
+    return torch.cat([part.expand(-1, channels, -1, -1) for part in parts]), shapes
 
 
-def _decode_one(size: Size | None, allowance: Allowance, item: Encoded) -> Picture:
+def worth_threads(chunk: Sequence[Encoded]) -> bool:
+    """Whether images are large enough that decoding them in threads pays."""
+    return sum(len(content) for _, content in chunk) > _WORTH_A_THREAD * len(chunk)
+
+
+def _decode_one(
+    size: Size | None, allowance: Allowance, scale: Callable[[Tensor, Size], Tensor], item: Encoded
+) -> tuple[Picture, Size]:
+    """A picture, scaled, and the size that it had."""
     with opened(*item) as image:
         channels = 1 if image.mode in ("1", "L", "I", "F") or image.mode.startswith(("LA", "I;16")) else 3
         with allowance.take(item[0], (image.height, image.width), channels, size):
             picture = read_picture(image)
-            return replace(picture, pixels=_scaled(picture.pixels, size))
+            height, width = picture.pixels.shape[:2]
+            return replace(picture, pixels=_scaled(picture.pixels, size, scale)), (height, width)
 
 
-def _scaled(pixels: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
+def _scaled(
+    pixels: npt.NDArray[np.uint8], size: Size | None, scale: Callable[[Tensor, Size], Tensor]
+) -> npt.NDArray[np.uint8]:
     if size is None or pixels.shape[:2] == size:
         return pixels
     tensor = torch.from_numpy(np.atleast_3d(pixels).copy()).permute(2, 0, 1).unsqueeze(0)
-    scaled = fit(tensor, size)[0].permute(1, 2, 0).numpy()
+    scaled = scale(tensor, size)[0].permute(1, 2, 0).numpy()
     return scaled[..., 0] if pixels.ndim == 2 else scaled
 
 
 def _stack(
-    arrays: Sequence[npt.NDArray[np.uint8]], names: Sequence[str], first: tuple[str, tuple[int, ...]]
+    arrays: Sequence[npt.NDArray[np.uint8]],
+    names: Sequence[str],
+    first: tuple[str, tuple[int, ...]],
+    mend: str,
 ) -> Tensor:
     for array, name in zip(arrays, names, strict=True):
         if array.shape[:2] != first[1][:2]:
             found, wanted = ("x".join(map(str, shape[:2])) for shape in (array.shape, first[1]))
             raise DataError(
-                f"{name} is {found}, but {first[0]} is {wanted}: images must agree in size; give "
-                "size=(height, width) to scale and crop them"
+                f"{name} is {found}, but {first[0]} is {wanted}: images must agree in size; give {mend}"
             )
     colour = any(array.ndim == 3 for array in arrays)
     if not colour:

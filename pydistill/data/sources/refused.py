@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from pydistill.data.sources.base import Options, Raw, Source, as_path
+from pydistill.data.sources.base import TASKS, Options, Raw, Source, as_path
 from pydistill.data.sources.walk import shown
 from pydistill.errors import DataError
 
@@ -24,6 +24,7 @@ class NotRead(Source):
     """Pickles, archives and other containers; asked last, so that nothing that is read is refused here."""
 
     understands: ClassVar[str] = ""
+    tasks: ClassVar[tuple[str, ...]] = TASKS
 
     def recognises(self, source: object) -> bool:
         path = as_path(source)

@@ -76,7 +76,7 @@ class TableFolder(Source):
 
     understands: ClassVar[str] = "a folder of .csv files of pixels and labels (train.csv, test.csv)"
     takes: ClassVar[frozenset[str]] = _TAKES
-    part_of: ClassVar[frozenset[str]] = frozenset({"ImageFolder"})
+    part_of: ClassVar[frozenset[str]] = frozenset({"CocoFolder", "ImageFolder", "MaskFolder"})
 
     def recognises(self, source: object) -> bool:
         path = as_path(source)
