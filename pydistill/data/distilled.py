@@ -93,14 +93,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
                 raise ValueError("a set whose loss is squared has float values as targets, found classes")
             self.task.check(images, self.targets, "distilled set")
         else:
-            self._check_soft()
-
-    def _check_soft(self) -> None:
-        wanted, found = (len(self.images), self.task.outputs), tuple(self.targets.shape)
-        if found != wanted or self.targets.dtype != torch.float32:
-            raise ValueError(f"expected soft targets {wanted} float32, found {found} {self.targets.dtype}")
-        if not bool(self.targets.isfinite().all()):
-            raise ValueError("expected finite soft targets, found NaN or infinity")
+            self.task.check_soft(images, self.targets)
 
     def views(self) -> tuple[Tensor, Tensor]:
         """What networks are trained on: images (V, C, H, W) float32 and their targets (V,) or (V, K).

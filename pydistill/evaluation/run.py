@@ -101,6 +101,8 @@ def evaluate(
             require_network(architecture, data.task)
     if own and TRAINED in protocol.kernels:
         raise ValueError(f"the kernel {TRAINED!r} is not of networks of your own: {', '.join(own)}")
+    if protocol.kernels:
+        data.task.require_by_class("kernel ridge regression")
     _require_match(distilled, data, allow_other_data)
     data = dataclasses.replace(data, preprocess=distilled.preprocess)
     where = resolve_device(device)

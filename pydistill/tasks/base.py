@@ -202,6 +202,10 @@ class Task(ABC):
     def check(self, images: Tensor, targets: Tensor, where: str) -> None:
         """Raise :class:`~pydistill.errors.DataError` where targets do not fit images or class names."""
 
+    def check_soft(self, images: Tensor, targets: Tensor) -> None:
+        """Raise ``ValueError`` where soft targets or values do not fit images (N, C, H, W)."""
+        raise self._without("soft targets")
+
     @abstractmethod
     def check_outputs(self, outputs: Tensor, images: Tensor) -> None:
         """Raise ``ValueError`` where a network's outputs for images (N, C, H, W) are not of this task."""
@@ -452,6 +456,15 @@ def stratified(
     if bool((side == side[0]).all()):  # a small share of few blocks: one goes to the other side
         side[order[0]] = 1 - side[0]
     return side[block] == 1
+
+
+def require_soft(targets: Tensor, wanted: tuple[int, ...]) -> None:
+    """Raise ``ValueError`` where soft targets are not of a shape, not float32 or not finite."""
+    found = tuple(targets.shape)
+    if found != wanted or targets.dtype != torch.float32:
+        raise ValueError(f"expected soft targets {wanted} float32, found {found} {targets.dtype}")
+    if not bool(targets.isfinite().all()):
+        raise ValueError("expected finite soft targets, found NaN or infinity")
 
 
 def chunks(total: int, largest: int | None) -> Sequence[slice]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill.errors import DataError
-from pydistill.tasks.base import Groups, Kind, Task
+from pydistill.tasks.base import Groups, Kind, Task, require_soft
 from pydistill.tasks.metric import RESAMPLES, Breakdown, Metric
 
 _SURE = 0.9
@@ -61,6 +61,10 @@ class Classification(Task):
         share = F.one_hot(targets, self.outputs) if targets.ndim == 1 else targets
         share = share.to(wide.dtype)
         return share.T @ wide, share.sum(0)
+
+    def check_soft(self, images: Tensor, targets: Tensor) -> None:
+        """(N, K) float32, finite."""
+        require_soft(targets, (len(images), self.outputs))
 
     def column(self, kind: Kind) -> str:
         return "label" if kind == "hard" else "target"

@@ -62,6 +62,8 @@ def relabel(
     checks.choice("kind", kind, KINDS)
     checks.number("temperature", temperature, above=0)
     checks.integer("draws", draws, 1)
+    if kind == "augmentations":
+        distilled.task.require_by_class("relabelling stored augmentations")
     expected = (distilled.shape, distilled.task.outputs)
     if (teacher.shape, teacher.outputs) != expected:
         raise ValueError(
@@ -88,9 +90,16 @@ def relabel(
         distilled,
         targets=distilled.task.hard(targets) if kind == "hard" else targets,
         recipe=_recipe(distilled.recipe, network, temperature, stored, keep_teacher),
-        origin=distilled.classes if distilled.origin is None else distilled.origin,
+        origin=_origin(distilled),
         provenance=dataclasses.replace(distilled.provenance, relabelled=record),
     )
+
+
+def _origin(distilled: DistilledData) -> Tensor | None:
+    """The class that each image was made for; None where an image is of no one class."""
+    if distilled.origin is not None or not distilled.task.by_class:
+        return distilled.origin
+    return distilled.classes
 
 
 def _recipe(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pydistill import evaluate, load_data, nets, seeds
+from pydistill import KernelRidge, evaluate, load_data, nets, relabel, seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.real import RealData, Split, fingerprint
@@ -248,3 +248,49 @@ def test_exported_scenes_are_read_again(data, small, tmp_path):
     everything = torch.cat([found.train.targets, found.validation.targets, found.test.targets])
     rows = {tuple(each.flatten().tolist()) for each in everything}
     assert rows == {tuple(each.flatten().tolist()) for each in many.targets}
+
+
+def test_kernel_machines_and_mixed_images_are_refused_before_anything_is_trained(data, small):
+    events = []
+    for changes in ({"kernels": ("ntk:depth=1",)}, {"kernels": ("trained",)}):
+        with pytest.raises(ValueError, match="kernel ridge regression needs images of one class each"):
+            evaluate(small, data, on_event=events.append, **changes)
+    with pytest.raises(ValueError, match="has no values to regress: its targets are"):
+        KernelRidge("ntk:depth=1").fit(small)
+    with pytest.raises(ValueError, match="targets"):
+        KernelRidge("ntk:depth=1").fit(small.images, small.targets)
+    with pytest.raises(ValueError, match="has no targets of mixed images"):
+        evaluate(small, data, mix="cutmix", on_event=events.append)
+    assert not [event for event in events if event.done]
+
+
+def test_a_teacher_gives_soft_masks_and_a_random_selection_the_same(tmp_path):
+    data = real("segmentation")
+    small = distill(data, "random", images=4)
+    teacher = nets.build(NETWORKS["segmentation"], data.shape, data.task.outputs, seeds.generator(1))
+    soft = relabel(small, teacher, "soft", keep_teacher=True)
+    assert soft.targets.shape == (4, 3, *SIZE)
+    torch.testing.assert_close(soft.targets.sum(1), torch.ones(4, *SIZE))
+    assert (soft.kind, soft.label_kind) == ("soft", "probabilities")
+    soft.save(tmp_path)
+    assert DistilledData.load(tmp_path) == soft
+    assert relabel(small, teacher, "hard").kind == "hard"
+    report = evaluate(
+        soft,
+        data,
+        architectures=(NETWORKS["segmentation"],),
+        epochs=1,
+        repeats=1,
+        random_draws=1,
+        whole=False,
+    )
+    assert list(report.sets) == ["classes", "stored"]
+    assert report.facts("random", "stored").labelled_by == NETWORKS["segmentation"]
+    with pytest.raises(ValueError, match="relabelling stored augmentations needs images of one class each"):
+        relabel(small, teacher, "augmentations")
+    with pytest.raises(ValueError, match="expected soft masks of 24x32 cells or a whole number"):
+        dataclasses.replace(soft, targets=torch.zeros(4, 3, 5, 32))
+    boxes = real("detection")
+    detector = nets.build(NETWORKS["detection"], boxes.shape, boxes.task.outputs, seeds.generator(1))
+    with pytest.raises(ValueError, match="detection has no soft targets: its targets are boxes"):
+        relabel(distill(boxes, "random", images=2), detector)
