@@ -48,7 +48,7 @@ def distilled_set(found: DistilledData) -> dict[str, Any]:
         "bytes": found.nbytes,
         "task": found.task.name,
         "classes": list(found.task.class_names),
-        "targets": "soft" if found.task.soft(found.targets) else "hard",
+        "targets": found.kind,
         "preprocess": found.preprocess.name,
         "augment": found.augment,
         "learning rate": found.learning_rate,

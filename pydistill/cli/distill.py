@@ -21,7 +21,14 @@ from pydistill.engine.problem import SHORT_CLASSES
 from pydistill.engine.run import distill
 from pydistill.machine import resolve_device
 from pydistill.storage.records import write_json
-from pydistill.storage.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, require_free
+from pydistill.storage.run_folder import (
+    CHECKPOINT,
+    PREPARATION,
+    RESULT,
+    left_as_found,
+    prepare,
+    require_free,
+)
 
 
 def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
@@ -112,6 +119,9 @@ def _advised(options: argparse.Namespace, listener: Listener) -> Iterator[None]:
             advice = f"{after}the checkpoint is {checkpoint}; go on with:\n{again}"
         elif (options.out / RESULT).exists():
             advice = f"the set in {options.out} is whole; it is given back by:\n{again}"
+        elif (options.out / PREPARATION).exists():
+            kept = f"what was trained before the first iteration is kept in {options.out / PREPARATION}"
+            advice = f"{kept}; go on with:\n{again}"
         else:
             advice = "no iteration was done, nothing is kept; the same command starts again"
         raise StoppedError(stop.number, advice) from stop

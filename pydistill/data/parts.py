@@ -115,7 +115,11 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
         origin=None if origin is None else origin[at],
         recipe=recipe,
         provenance=dataclasses.replace(
-            made, ipc=most, short_classes=short, part_of=whole, budget={"images": len(picked)}
+            made,
+            ipc=most if distilled.task.by_class else 0,
+            short_classes=short,
+            part_of=whole,
+            budget={"images": len(picked)},
         ),
     )
 

@@ -17,7 +17,7 @@ class Provenance(ByContent):
     Attributes:
         method: Name of the method.
         config: Its options; what JSON can hold (tuples become lists).
-        ipc: Stored images a class, of the class that has most.
+        ipc: Stored images a class, of the class that has most; 0 where an image is of no one class.
         seed: What every random draw derived from.
         data: Name of the real data.
         fingerprint: Of the real data, see :class:`~pydistill.data.real.RealData`.

@@ -22,6 +22,7 @@ from torch import Tensor
 from pydistill import checks
 from pydistill.data.recipe import Recipe
 from pydistill.engine.families import FAMILIES, USUAL_TASKS
+from pydistill.engine.preparation import Interim, Telling
 from pydistill.engine.problem import Problem
 from pydistill.errors import did_you_mean
 from pydistill.machine import AUTO, PRECISIONS, resolve_precision, slow_precision
@@ -91,7 +92,21 @@ class Method(ABC):
 
     @abstractmethod
     def start(self, problem: Problem) -> State:
-        """The state before the first step."""
+        """The state before the first step.
+
+        A method that trains networks first has it from :meth:`prepare`, by
+        :func:`~pydistill.engine.preparation.unheard`.
+        """
+
+    def prepare(self, problem: Problem, interim: Interim) -> Telling[State]:
+        """:meth:`start` as a run calls it: what is trained first is told epoch by epoch and kept.
+
+        Args:
+            problem: What the method works on.
+            interim: Where to find what an earlier call of the same run had trained, and to keep it.
+        """
+        yield from ()
+        return self.start(problem)
 
     @abstractmethod
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:

@@ -75,8 +75,8 @@ class Problem:
 
     @property
     def ipc(self) -> int:
-        """Images a class that the budget asks for, of the class with most."""
-        return max(self.each)
+        """Images a class that the budget asks for, of the class with most; 0 where there are none."""
+        return max(self.each) if self.task.by_class else 0
 
     @cached_property
     def preprocess(self) -> Preprocess:

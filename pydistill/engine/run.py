@@ -30,6 +30,7 @@ from pydistill.engine.method import (
     require_task,
     with_native_precision,
 )
+from pydistill.engine.preparation import Interim, told
 from pydistill.engine.problem import Problem, make_problem
 from pydistill.errors import DivergenceError
 from pydistill.events import Event, Notice, Saved, Snapshot, Started, Step
@@ -38,7 +39,15 @@ from pydistill.modes import plain_modes
 from pydistill.storage.checkpoint import Checkpoint
 from pydistill.storage.history import History
 from pydistill.storage.records import renamed
-from pydistill.storage.run_folder import CHECKPOINT, RESULT, left_as_found, prepare, read_run, write_run
+from pydistill.storage.run_folder import (
+    CHECKPOINT,
+    PREPARATION,
+    RESULT,
+    left_as_found,
+    prepare,
+    read_run,
+    write_run,
+)
 from pydistill.tasks import Task
 
 
@@ -163,13 +172,25 @@ def distillation(
                 return
         for text in notices(method, problem.device):
             yield Notice(text)
-        if earlier is not None:
+        taken_up = earlier is not None and earlier.path == path
+        interim = Interim(
+            None if folder is None else folder / PREPARATION,
+            identity,
+            None if earlier is None or taken_up else earlier.checkpoint.state,
+            replaces=None if resume else path,
+        )
+        if earlier is not None and taken_up:
             checkpoint = earlier.checkpoint
         else:
-            with plain_modes(gradients=True):  # whatever the caller is in, and in nothing that is yielded
-                checkpoint = Checkpoint(identity, 0, 0.0, _within(problem, method.start(problem)))
+            state = yield from told(method.prepare(problem, interim), interim)
+            with plain_modes(gradients=True):
+                checkpoint = Checkpoint(identity, 0, 0.0, _within(problem, state))
         yield Started(checkpoint.index, method.steps)
-        keeper = _Keeper(folder, path, checkpoint, method.steps, preset)
+        keeper = _Keeper(folder, path, checkpoint, method.steps, preset, taken_up=taken_up)
+        if interim.used and path is not None:
+            keeper.save(first=True)
+            yield Saved(0, path)
+        interim.remove()
         for index in range(checkpoint.index, method.steps):
             begun = time.perf_counter()
             try:
@@ -201,7 +222,14 @@ class _Keeper:
     """Writes down how far a run has come, history first: it reaches at least as far as the checkpoint."""
 
     def __init__(
-        self, folder: Path | None, path: Path | None, begun: Checkpoint, total: int, preset: str | None
+        self,
+        folder: Path | None,
+        path: Path | None,
+        begun: Checkpoint,
+        total: int,
+        preset: str | None,
+        *,
+        taken_up: bool,
     ) -> None:
         self.folder, self.path, self.begun = folder, path, begun
         self.index, self.seconds, self.saved = begun.index, begun.seconds, begun.index
@@ -211,7 +239,8 @@ class _Keeper:
         if begun.index:
             self.history = History.load(folder, total, begun.index)
         else:
-            path.unlink(missing_ok=True)  # of a run that this one replaces
+            if not taken_up:
+                path.unlink(missing_ok=True)  # of a run that this one replaces
             self.save_history()
         facts = {"pydistill": __version__, "preset": preset, "identity": begun.identity}
         write_run(folder, facts)
@@ -221,9 +250,9 @@ class _Keeper:
         self.index, self.seconds = index, self.seconds + seconds
         self.history.add(index, metrics, self.seconds)
 
-    def save(self) -> None:
-        """The run as it stands."""
-        if self.path is not None and self.saved != self.index:
+    def save(self, *, first: bool = False) -> None:
+        """The run as it stands, where it has changed or there is no checkpoint yet."""
+        if self.path is not None and (first or self.saved != self.index):
             self.save_history()
             replace(self.begun, index=self.index, seconds=self.seconds).save(self.path)
             self.saved = self.index
@@ -261,9 +290,9 @@ def _earlier(folder: Path, device: torch.device, method: Method) -> _Earlier | N
     Raises:
         FileFormatError: It is damaged.
     """
-    path = folder / CHECKPOINT
-    if path.exists():
-        return _Earlier(Checkpoint.load(path, device), path)
+    for path in (folder / CHECKPOINT, folder / PREPARATION):
+        if path.exists():
+            return _Earlier(Checkpoint.load(path, device), path)
     if not (folder / RESULT).exists():
         return None
     found = DistilledData.load(folder)

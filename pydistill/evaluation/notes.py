@@ -76,6 +76,8 @@ def _short(distilled: DistilledData, data: RealData, random: bool) -> list[str]:
     if told:
         alike = ", in random selections as in the distilled set" if random else ""
         notes.append(f"Not every class has as many images as were asked for: {told}{alike}.")
+    if not data.task.by_class:
+        return notes
     wanted = made.ipc * factor**2
     fewest = min(len(member) for member in data.task.groups(data.train.targets).members)
     if random and not told and fewest < wanted:

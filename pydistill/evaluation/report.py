@@ -248,7 +248,12 @@ class Report:
         return shortage(short, ipc, self.facts("distilled").factor)
 
     def formation(self) -> dict[str, int]:
-        """How distilled and random images alike are packed: the factor, stored images and views a class."""
+        """How distilled and random images alike are packed: the factor, stored images and views a class.
+
+        Nothing but the factor where an image is of no one class.
+        """
+        if not self.size.get("by_class", True):
+            return {"factor": self.facts("distilled").factor}
         factor, ipc = self.facts("distilled").factor, int(self.provenance["ipc"])
         return {
             "factor": factor,

@@ -130,6 +130,8 @@ def _draw(distilled: DistilledData, data: RealData, protocol: Protocol) -> list[
 def _budget(distilled: DistilledData) -> int | list[int]:
     """Stored images of each class (stratum); where the set does not know its classes, those asked for."""
     made = distilled.targets if distilled.origin is None else distilled.origin
+    if not distilled.task.by_class:
+        return [len(distilled.images)]
     if distilled.task.soft(made):
         return distilled.provenance.ipc
     return [len(members) for members in distilled.task.strata(made.cpu()).members]

@@ -18,6 +18,7 @@ from pydistill import checks
 from pydistill.data.identity import READ
 from pydistill.data.real import RealData
 from pydistill.distributed import World
+from pydistill.engine.preparation import Interim, Telling
 from pydistill.errors import OutputError, PydistillError
 from pydistill.events import Event, Progress
 from pydistill.experts.store import (
@@ -32,7 +33,7 @@ from pydistill.experts.store import (
     write_manifest,
 )
 from pydistill.experts.training import Expert, ExpertTraining, State
-from pydistill.experts.trajectory import Kept, snapshot_path, write_snapshot
+from pydistill.experts.trajectory import snapshot_path, write_snapshot
 from pydistill.machine import resolve_device
 from pydistill.modes import plain_modes
 from pydistill.optim import Tensors
@@ -107,17 +108,33 @@ def train_experts(
     return load_experts(folder)
 
 
-def keep_experts(data: RealData, count: int, training: ExpertTraining, device: torch.device) -> list[Kept]:
-    """Experts in memory, for a method that trains a few of its own."""
-    made = []
-    for index in range(count):
-        expert = Expert(data, training, index, device)
-        state = expert.start()
-        snapshots = [state["weights"]]
-        for epoch in range(training.epochs):
-            snapshots += expert.epoch(state, epoch)
-        made.append(Kept(snapshots))
-    return made
+def keep_experts(
+    data: RealData, count: int, training: ExpertTraining, device: torch.device, interim: Interim
+) -> Telling[list[list[Tensors]]]:
+    """Snapshots of experts in memory, for a method that trains a few of its own; told epoch by epoch.
+
+    Args:
+        data: The real data.
+        count: How many.
+        training: How.
+        device: Where.
+        interim: Where they are kept, and found where an earlier call had trained them.
+    """
+    held: State = interim.find(_STAGE) or {"snapshots": [], "epochs": 0, "expert": {}}
+    total = count * training.epochs
+    for done in range(held["epochs"], total):
+        index, epoch = divmod(done, training.epochs)
+        if epoch == 0 or done == held["epochs"]:
+            expert = Expert(data, training, index, device)
+        if epoch == 0:
+            held["expert"] = expert.start()
+            held["snapshots"].append([held["expert"]["weights"]])
+        held["snapshots"][index] += expert.epoch(held["expert"], epoch)
+        held["epochs"] = done + 1
+        interim.keep(_STAGE, lambda: held, last=done + 1 == total)
+        yield Progress(_STAGE, done + 1, total, _note(index, held["expert"]))
+    snapshots: list[list[Tensors]] = held["snapshots"]
+    return snapshots
 
 
 def needed_bytes(data: RealData, training: ExpertTraining, count: int, storage: str = "float32") -> int:
@@ -187,8 +204,7 @@ def _train(run: _Run, mine: list[int]) -> Iterator[Progress]:
             _write(own, first, snapshots, shared["storage"])
             seconds += time.perf_counter() - begun
             dataclasses.replace(checkpoint, index=epoch + 1, seconds=seconds, state=state).save(path)
-            note = f"expert {index}: loss {state['losses'][-1]:.4g}"
-            yield Progress(_STAGE, done + epoch + 1, total, note)
+            yield Progress(_STAGE, done + epoch + 1, total, _note(index, state))
         facts = {
             "snapshots": 1 + training.epochs * training.snapshots,
             "losses": state["losses"],
@@ -198,6 +214,10 @@ def _train(run: _Run, mine: list[int]) -> Iterator[Progress]:
         write_json(own / FACTS, EXPERT, facts)
         path.unlink(missing_ok=True)
         write_manifest(run.folder, run.data.name, shared)
+
+
+def _note(index: int, state: State) -> str:
+    return f"expert {index}: loss {state['losses'][-1]:.4g}"
 
 
 def _taken_up(expert: Expert, own: Path, path: Path, identity: dict[str, Any], storage: str) -> Checkpoint:

@@ -20,6 +20,7 @@ from pydistill.augment import Augmentation
 from pydistill.data.formation import decode, repeat_targets
 from pydistill.engine.initial import INITS, initial
 from pydistill.engine.method import Family, Method, State, Synthetic, option
+from pydistill.engine.preparation import Interim, Telling, unheard
 from pydistill.engine.problem import Problem
 from pydistill.errors import DivergenceError, FileFormatError
 from pydistill.experts import Experts, ExpertTraining, load_experts
@@ -104,6 +105,9 @@ class TrajectoryMatching(Method):
         return self.iterations
 
     def start(self, problem: Problem) -> State:
+        return unheard(self.prepare(problem, Interim()))
+
+    def prepare(self, problem: Problem, interim: Interim) -> Telling[State]:
         Augmentation.parse(problem.augment(self.augment))
         OwnExperts.parse(self.own_experts)  # refuses unknown options before anything is trained
         if self.last_start is not None and self.last_start < self.first_start:
@@ -111,7 +115,8 @@ class TrajectoryMatching(Method):
                 f"{self.name}: last_start must be at least first_start = {self.first_start}, "
                 f"got {self.last_start}"
             )
-        state: State = {"experts": None if self.experts else self._trained(problem)}
+        own = None if self.experts else (yield from self._trained(problem, interim))
+        state: State = {"experts": own}
         experts = self._experts(problem, state)
         first = initial(problem, self.factor, self.init, self._first(problem, experts))
         images = first.images
@@ -242,11 +247,11 @@ class TrajectoryMatching(Method):
 
     # ---- experts ----------------------------------------------------------------------------------------
 
-    def _trained(self, problem: Problem) -> list[list[Tensors]]:
+    def _trained(self, problem: Problem, interim: Interim) -> Telling[list[list[Tensors]]]:
         """Trajectories of experts of this run's own."""
         count = OwnExperts.parse(self.own_experts).count
-        kept = keep_experts(problem.data, count, self._own(problem), problem.device)
-        return [list(each.snapshots) for each in kept]
+        made = yield from keep_experts(problem.data, count, self._own(problem), problem.device, interim)
+        return made
 
     def _own(self, problem: Problem) -> ExpertTraining:
         own = OwnExperts.parse(self.own_experts)

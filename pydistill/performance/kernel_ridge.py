@@ -11,6 +11,7 @@ from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import TRAINED, Recipe, StoredNetwork
 from pydistill.engine.method import State, option, register
 from pydistill.engine.pool import SyntheticBatch, parse_networks
+from pydistill.engine.preparation import Interim, Telling, trained_network
 from pydistill.engine.problem import Problem
 from pydistill.errors import DataError
 from pydistill.kernels.functions import Features, Kernel, RandomFeatures, joined, layered, parse_kernel
@@ -18,8 +19,8 @@ from pydistill.nets.features import parse_layers
 from pydistill.performance.regression import KernelRidgeMatching
 from pydistill.seeds import derive
 from pydistill.storage.checkpoint import CACHE
+from pydistill.training.jobs import Training, TrainingJob
 from pydistill.training.samples import SplitSamples
-from pydistill.training.trainer import Training, TrainingJob, train
 
 
 @register
@@ -139,7 +140,8 @@ class NeuralFeatureRegression(KernelRidgeMatching):
     def evaluated(self) -> str | None:
         return TRAINED
 
-    def begin(self, problem: Problem) -> State:
+    def begin(self, problem: Problem, interim: Interim) -> Telling[State]:
+        yield from ()
         return {"networks": parse_networks(self.networks).start(problem, self.network)}
 
     def kernel(self, problem: Problem, state: State, index: int) -> Kernel:
@@ -185,8 +187,8 @@ class TeacherRegression(KernelRidgeMatching):
     layers: str = option("embedding", "features, for example block2.pooled,embedding")
     temperature: float = option(1.0, "of the teacher's probabilities", above=0)
 
-    def begin(self, problem: Problem) -> State:
-        teacher = self._load(problem) if self.teacher else self._trained(problem)
+    def begin(self, problem: Problem, interim: Interim) -> Telling[State]:
+        teacher = self._load(problem) if self.teacher else (yield from self._trained(problem, interim))
         names = nets.block_names(self.network, problem.data.shape, problem.task.outputs)
         parse_layers(self.layers, names)
         return {"teacher": {name: value.detach() for name, value in teacher.state_dict().items()}}
@@ -231,12 +233,14 @@ class TeacherRegression(KernelRidgeMatching):
             device=problem.device,
         )
 
-    def _trained(self, problem: Problem) -> nets.Network:
+    def _trained(self, problem: Problem, interim: Interim) -> Telling[nets.Network]:
         """A teacher trained on the real training images."""
         samples = SplitSamples(problem.data, problem.data.train, problem.device)
         job = TrainingJob(samples, derive(problem.seed, "teacher"), problem.data.augment)
         training = Training(self.teacher_steps, learning_rate=0.05, schedule="cosine")
-        (done,) = train(self.network, [job], problem.task, training, device=problem.device)
+        done = yield from trained_network(
+            self.network, job, problem.task, training, problem.device, interim, "teacher"
+        )
         network = self._skeleton(problem)
         network.load_state_dict({**done.parameters, **done.buffers})
         return network

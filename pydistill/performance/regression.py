@@ -21,6 +21,7 @@ from pydistill.data.formation import decode, repeat_targets
 from pydistill.data.recipe import Recipe
 from pydistill.engine.initial import INITS, initial
 from pydistill.engine.method import Family, Method, State, Synthetic, option
+from pydistill.engine.preparation import Interim, Telling, unheard
 from pydistill.engine.problem import Problem
 from pydistill.kernels.functions import Kernel
 from pydistill.kernels.ridge import regression
@@ -56,8 +57,9 @@ class KernelRidgeMatching(Method):
     def kernel(self, problem: Problem, state: State, index: int) -> Kernel:
         """The kernel of a step."""
 
-    def begin(self, problem: Problem) -> State:
+    def begin(self, problem: Problem, interim: Interim) -> Telling[State]:
         """What else is remembered between steps."""
+        yield from ()
         return {}
 
     def real(
@@ -83,6 +85,9 @@ class KernelRidgeMatching(Method):
         return self.iterations
 
     def start(self, problem: Problem) -> State:
+        return unheard(self.prepare(problem, Interim()))
+
+    def prepare(self, problem: Problem, interim: Interim) -> Telling[State]:
         Augmentation.parse(problem.augment(self.real_augment))
         first = initial(problem, self.factor, self.init)
         images = first.images
@@ -93,7 +98,7 @@ class KernelRidgeMatching(Method):
             **learned,
             "targets": first.targets,
             "optimiser": {name: _RULE.init({name: value}) for name, value in learned.items()},
-            **self.begin(problem),
+            **(yield from self.begin(problem, interim)),
         }
 
     def step(self, problem: Problem, state: State, index: int) -> Mapping[str, Tensor | float]:

@@ -103,8 +103,13 @@ def _put_together(plan: Any, tensors: dict[str, Tensor], device: torch.device) -
 
 
 def _is_channels_last(tensor: Tensor) -> bool:
-    return (
-        tensor.ndim == 4
-        and not tensor.is_contiguous()
-        and tensor.is_contiguous(memory_format=torch.channels_last)
-    )
+    """Whether a tensor is laid out channels_last.
+
+    With one channel, or one pixel, it counts as contiguous too; which of the two it is, its strides tell,
+    by which convolutions choose their kernels.
+    """
+    if tensor.ndim != 4 or not tensor.is_contiguous(memory_format=torch.channels_last):
+        return False
+    _, channels, height, width = tensor.shape
+    own = (channels * height * width, 1, channels * width, channels)
+    return not tensor.is_contiguous() or tensor.stride() == own != (own[0], height * width, width, 1)

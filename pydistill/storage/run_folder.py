@@ -10,6 +10,8 @@ from pydistill.storage.files import clear_leftovers
 from pydistill.storage.records import Kind, read_json, write_json
 
 CHECKPOINT = "checkpoint.safetensors"
+PREPARATION = "preparation.safetensors"
+"""What was trained before the first iteration, until there is a checkpoint."""
 RESULT = "distilled.json"
 RUN = "run.json"
 """What a run is: its identity and the version that began it."""
@@ -44,7 +46,7 @@ def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path:
 
 def require_free(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise ``ValueError`` where ``folder`` holds a run that is neither taken up nor replaced."""
-    taken = (folder / CHECKPOINT).exists() or (folder / RESULT).exists()
+    taken = any((folder / name).exists() for name in (CHECKPOINT, PREPARATION, RESULT))
     if taken and not (resume or overwrite):
         raise ValueError(
             f"{folder} holds a run already: resume it (--resume), replace it (--overwrite) "

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pydistill import nets, seeds
+from pydistill import nets, seeds, threads
 from pydistill.errors import DivergenceError
 from pydistill.machine import resolve_precision
+from pydistill.modes import plain_modes
 from pydistill.optim import Rate, Tensors
 from pydistill.optim.schedules import SCHEDULES
 from pydistill.tasks import Task, parse_loss
@@ -76,6 +77,14 @@ class Course:
             average=WeightAverage(parameters, training.average) if training.average else None,
         )
         self._losses = torch.zeros(len(jobs), device=device)
+        self._base = base
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of the forward pass of a step; of a module of one's own, where unknown, many."""
+        if not isinstance(self._base, nets.Network) or not isinstance(self._architecture, str):
+            return threads.LEAST_SHARED
+        return work(self._base, self._jobs[0], self._training) * len(self._jobs)
 
     @property
     def done(self) -> int:
@@ -87,6 +96,20 @@ class Course:
         for info in islice(self._descent.run(self._feed), steps):
             self._losses = info.losses
             yield info
+
+    @plain_modes(gradients=True)
+    def epoch(self) -> StepInfo | None:
+        """Run to the end of a pass over the samples or of the training, on as many threads as suit.
+
+        Returns:
+            The last step; None where none was left.
+        """
+        last = None
+        with threads.suited(self.work, self._device):
+            for last in self.run():
+                if last.ends_epoch:
+                    break
+        return last
 
     def state(self) -> State:
         """All that the steps to come depend on, in copies of its own."""
@@ -165,6 +188,11 @@ class Course:
                 f"training {name} (seed {job.seed}, first learning rate "
                 f"{self._own_rate(job, 0):g}) ended with loss {loss}: a smaller learning rate may help"
             )
+
+
+def work(network: nets.Network, job: TrainingJob, training: Training) -> int:
+    """Multiply-adds of one network's forward pass over a batch."""
+    return nets.flops(network, job.samples.shape) * min(training.batch_size, len(job.samples))
 
 
 def built(

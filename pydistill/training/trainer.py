@@ -19,7 +19,7 @@ from pydistill.machine import AUTO, PRECISIONS
 from pydistill.modes import plain_modes
 from pydistill.optim.schedules import SCHEDULES
 from pydistill.tasks import Task, parse_loss
-from pydistill.training.course import Course, built
+from pydistill.training.course import Course, built, work
 from pydistill.training.descent import StepInfo
 from pydistill.training.jobs import Trained, Training, TrainingJob
 from pydistill.training.mixing import parse_mixing
@@ -72,14 +72,13 @@ def train(
     where = torch.device(device)
     for together in _groups(jobs):
         first = jobs[together[0]]
-        mode, work = execution, threads.LEAST_SHARED  # that of a module of one's own is not known
+        mode = execution
         if isinstance(architecture, nn.Module):
             if mode == "ensemble":
                 raise ValueError("an ensemble does not train a module: use the loop")
             mode = "loop"
         else:
             network = built(architecture, first, task, where, dtype)
-            work = _work(network, first, training)
             if mode == "auto":
                 mode = choose(network, first, training, len(together))
             if mode == "ensemble" and next(network.buffers(), None) is not None:
@@ -94,10 +93,10 @@ def train(
         for start in range(0, len(together), size):
             part = together[start : start + size]
             own = [jobs[at] for at in part]
-            with threads.suited(work * len(part), where):
-                course = Course(
-                    architecture, own, task, training, where, dtype, stacked=stacked, positions=part
-                )
+            course = Course(
+                architecture, own, task, training, where, dtype, stacked=stacked, positions=part
+            )
+            with threads.suited(course.work, where):
                 for info in course.run():
                     if callback is not None:
                         callback(info)
@@ -129,12 +128,7 @@ def choose(
     stackable = next(network.buffers(), None) is None and job.augmentations is None and job.teacher is None
     if not stackable or networks < _FEWEST_STACKED or networks * parameters > _MOST_PARAMETERS:
         return "loop"
-    return "ensemble" if _work(network, job, training) <= _MOST_WORK else "loop"
-
-
-def _work(network: nets.Network, job: TrainingJob, training: Training) -> int:
-    """Multiply-adds of one network's forward pass over a batch."""
-    return nets.flops(network, job.samples.shape) * min(training.batch_size, len(job.samples))
+    return "ensemble" if work(network, job, training) <= _MOST_WORK else "loop"
 
 
 def _stack_size(networks: int) -> int:

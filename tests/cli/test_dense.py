@@ -66,7 +66,7 @@ def test_the_same_commands_as_for_classes(task, source, options, tmp_path, capsy
         ([], 2, "one budget is needed"),
         (["--images", "2", "--factor", "2"], 2, "factor"),
         (["--images", "500"], 2, "only"),
-        (["--images", "2", "--task", "classification"], 3, "no folders of classes"),
+        (["--images", "2", "--task", "classification"], 3, "class"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_exit_code(

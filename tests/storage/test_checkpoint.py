@@ -43,6 +43,16 @@ def test_round_trip_is_exact(saved):
     assert (back.state["note"], back.state["none"], back.state["flag"]) == ("half-way", None, True)
 
 
+@pytest.mark.parametrize("shape", [(6, 1, 8, 8), (4, 3, 1, 1), (2, 3, 4, 5), (1, 1, 1, 1), (0, 3, 2, 2)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_tensors_come_back_with_their_strides(shape, layout, tmp_path):
+    tensor = torch.empty(shape, memory_format=layout).fill_(1.5)
+    Checkpoint({}, 0, 0.0, {"images": tensor}).save(tmp_path / "c")
+    back = Checkpoint.load(tmp_path / "c", CPU).state["images"]
+    assert torch.equal(back, tensor)
+    assert back.stride() == tensor.stride()
+
+
 def test_tensors_that_share_memory_come_back_apart(tmp_path):
     whole = torch.arange(6.0)
     Checkpoint({}, 0, 0.0, {"a": whole[:4], "b": whole[2:]}).save(tmp_path / "c")
