@@ -1,6 +1,7 @@
 """``conv3x3`` against torch's own convolution: time, peak memory, error.
 
     python -m benchmarks.kernels.conv3x3 [--rounds 9] [--quick] [--out FILE]
+    python -m benchmarks.kernels.conv3x3 --small --out benchmarks/results/conv3x3_small.json
 
 100 maps, channels_last, float32, with bias: the layers of ConvNet-3/128 on 32 x 32 images, and wider and
 uneven ones. ``backward`` is forward and both gradients, ``double backward`` those and their gradients by
@@ -8,10 +9,14 @@ uneven ones. ``backward`` is forward and both gradients, ``double backward`` tho
 sides take turns in one process; medians over rounds. The peak is that of a fresh process a side, over what
 it held before, after 4 x 4 maps that load what is loaded once. Errors are of value and gradients, in norm,
 against float64.
+
+``--small`` asks where the kernels begin to pay: layers of few multiplications on one thread, the quickest
+of many runs. From it comes the rule of ``pydistill.nets.layers``.
 """
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,27 +26,38 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks import measure
+from pydistill.nets.layers import Convolution
 from pydistill.ops import reference_only
+from pydistill.ops.conv3x3 import conv3x3, fits
 from pydistill.ops.second_order import convolution
 
 IMAGES = 100
 # (I, O, H, W)
 SHAPES = ((3, 128, 32, 32), (128, 128, 16, 16), (128, 128, 8, 8))
 MORE = ((64, 64, 32, 32), (256, 256, 16, 16), (128, 128, 14, 14))
+# (images, I, O, side): of small networks and batches
+SMALL = tuple(
+    (images, into, out, side)
+    for into, out in ((3, 16), (16, 16), (32, 32), (64, 64), (128, 128))
+    for side in (8, 16)
+    for images in (10, 50)
+)
+REPEATS, LONGEST = 40, 0.5
+"""Runs that the quickest is taken of, and the seconds after which there are no more of them."""
 ORDERS = ("forward", "backward", "double backward")
 SIDES = ("conv3x3", "plain")
 Shape = tuple[int, int, int, int]
 
 
-def inputs(shape: Shape) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def inputs(shape: Shape, images: int = IMAGES) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Maps, filters, bias and cotangent, the same in every process."""
     torch.manual_seed(0)
     into, out, height, width = shape
     made = (
-        torch.randn(IMAGES, into, height, width),
+        torch.randn(images, into, height, width),
         torch.randn(out, into, 3, 3) / (9 * into) ** 0.5,
         torch.randn(out),
-        torch.randn(IMAGES, out, height, width),
+        torch.randn(images, out, height, width),
     )
     x, weight, bias, grad = (tensor.to(measure.DEVICE) for tensor in made)
     last = torch.channels_last
@@ -101,6 +117,53 @@ def row(order: str, shape: Shape, threads: int, rounds: int) -> dict[str, object
     }
 
 
+def quickest(run: Callable[[], object]) -> float:
+    """Seconds of the quickest run, in this process's own time: whatever else runs here only ever adds."""
+    run()
+    found, begun = float("inf"), time.perf_counter()
+    for _ in range(REPEATS):
+        before = time.process_time()
+        run()
+        found = min(found, time.process_time() - before)
+        if time.perf_counter() - begun > LONGEST:
+            break
+    return found
+
+
+def small_row(images: int, into: int, out: int, side: int) -> dict[str, object]:
+    """Forward and backward pass of a small layer, both sides' kernels."""
+    x, weight, bias, grad = inputs((into, out, side, side), images)
+    leaves = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+
+    def one(layer: Callable[..., Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(layer(x, weight, bias), leaves, grad)
+
+    sides = {"conv3x3": one(conv3x3), "plain": one(lambda *given: torch.conv2d(*given, padding=1))}
+    seconds = {name: quickest(run) for name, run in sides.items()}
+    return {
+        "images": images,
+        "shape": (into, out, side, side),
+        "multiply-adds": x[:, :1].numel() * weight.numel(),
+        "taken": fits(x, weight),
+        "seconds": seconds,
+        "times faster than plain": seconds["plain"] / seconds["conv3x3"],
+        "chosen": "conv3x3" if Convolution.faster(x, weight) else "plain",
+    }
+
+
+def small(out: Path) -> None:
+    """Measure, print, write the layers of few multiplications."""
+    torch.set_num_threads(1)
+    table = Table("images", "(I, O, H, W)", "million multiply-adds", "us", "x plain", "chosen")
+    rows = sorted((small_row(*each) for each in SMALL), key=lambda made: made["multiply-adds"])
+    for made in rows:
+        cells = [str(made["images"]), str(made["shape"]), f"{made['multiply-adds'] / 1e6:.1f}"]
+        cells += [f"{1e6 * made['seconds']['conv3x3']:.0f}", f"{made['times faster than plain']:.2f}"]
+        table.add_row(*cells, str(made["chosen"]) if made["taken"] else "not taken")
+    measure.write(out, "conv3x3 --small", rows, repeats=REPEATS)
+    Console(width=120).print(table)
+
+
 def peak(side: str, order: str, shape: Shape) -> float:
     """MiB over what the inputs take, in a fresh process."""
     wanted = json.dumps([side, order, shape])
@@ -114,6 +177,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="the layers of ConvNet-3/128, all threads alone"
     )
+    parser.add_argument("--small", action="store_true", help="where the kernels begin to pay, alone")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/conv3x3.json"))
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -123,6 +187,9 @@ def main() -> None:
         print(json.dumps(measure.peak_growth(run, warm)))
         return
 
+    if options.small:
+        small(options.out)
+        return
     most = torch.get_num_threads()
     table = Table(
         "pass", "(I, O, H, W)", "threads", "x plain", "ms", "peak MiB", "share of plain's", "error"

@@ -59,8 +59,16 @@ class Convolution(nn.Conv2d):
         plain = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups) == _PLAIN
         if not plain or images.device.type != "cpu" or torch.is_autocast_enabled("cpu") or wrapped(images):
             return False
-        work = images[:, :1].numel() * self.weight.numel()
-        return work >= _LEAST_WORK and fits(images, self.weight)
+        return self.faster(images, self.weight)
+
+    @staticmethod
+    def faster(images: Tensor, weight: Tensor) -> bool:
+        """Whether the operator is faster for such images and 3x3 filters at stride 1 on a CPU.
+
+        It is where there is work enough for its fixed cost; measured by ``benchmarks.kernels.conv3x3
+        --small``.
+        """
+        return images[:, :1].numel() * weight.numel() >= _LEAST_WORK and fits(images, weight)
 
 
 _PLAIN = ((3, 3), (1, 1), (1, 1), (1, 1), 1)
