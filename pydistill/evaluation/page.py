@@ -82,6 +82,8 @@ def _pictures(report: "Report") -> str:
     figures = []
     factor = report.facts("distilled").factor
     told = "a row a class" if factor == 1 else f"a row a class, {factor} x {factor} views in each image"
+    if not report.size.get("by_class", True):
+        told = "what was to be learned is drawn in"
     for source, label in (("distilled", "The distilled set"), ("random", "A random selection")):
         if source in report.pictures:
             figures.append(

@@ -37,6 +37,8 @@ from pydistill.training.trainer import Execution, StepInfo, Trained, TrainingJob
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10
+_SHOWN_PIXELS = 640
+"""Width of a row of images that are of no one class."""
 _EVENTS_A_NETWORK = 20
 
 
@@ -406,13 +408,14 @@ def _few(names: Sequence[str]) -> str:
 def _pictures(distilled: DistilledData, data: RealData, random: Sequence[Packed]) -> dict[str, bytes]:
     """Of what is stored."""
     task = data.task
+    columns = _SHOWN_COLUMNS if task.by_class else max(2, _SHOWN_PIXELS // data.shape[2])
     shown = {"distilled": (distilled.pixels(), distilled.hard_targets)}
     for packed in random:
         shown["random"] = (data.preprocess.invert(packed.images), packed.targets)
     pictures = {}
     for source, (pixels, targets) in shown.items():
         file = io.BytesIO()
-        found = rows(task, pixels, targets, columns=_SHOWN_COLUMNS, most=_SHOWN_CLASSES)
-        grid(found, columns=_SHOWN_COLUMNS).save(file, format="PNG")
+        found = rows(task, pixels, targets, columns=columns, most=_SHOWN_CLASSES)
+        grid(found, columns=columns).save(file, format="PNG")
         pictures[source] = file.getvalue()
     return pictures
