@@ -420,6 +420,25 @@ def test_damaged_json_is_named(tmp_path: Path, coco: Callable[..., Any]) -> None
             load_data(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("images", "others", "name", "text", "kind"),
+    [
+        ("images/train", "labels/train", "0.txt", "0 0.5 0.5 0.25 0.125\n", "YOLO"),
+        ("train/images", "train/labels", "0.txt", "3 0.5 0.5 0.25 1\n", "YOLO"),
+        ("JPEGImages", "Annotations", "0.xml", "<annotation><object/></annotation>", "Pascal VOC"),
+    ],
+)
+def test_boxes_in_a_file_an_image_are_refused_with_what_to_do(
+    tmp_path: Path, images: str, others: str, name: str, text: str, kind: str
+) -> None:
+    for folder in (images, others):
+        (tmp_path / folder).mkdir(parents=True)
+    photo(0).save(tmp_path / images / "0.jpg")
+    (tmp_path / others / name).write_text(text)
+    with pytest.raises(DataError, match=rf"as {kind} has them .*convert them to COCO's JSON"):
+        load_data(tmp_path)
+
+
 def test_the_real_blood_cells(real_data_folder: Path, tmp_path: Path) -> None:
     folder = real_data_folder / "bccd"
     if not folder.is_dir():

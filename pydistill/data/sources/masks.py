@@ -35,6 +35,8 @@ _UNNAMED = frozenset(
 """Names, without case and punctuation, of what is no class. A background is one: it is scored."""
 _MARKS = (VOID, 65_535)
 """Values that mark void wherever they have no name."""
+_WIDEST = 65_536
+"""How far apart the values of a mask may lie: those of 16 bits, and -1."""
 _CHUNK = 256
 
 
@@ -98,7 +100,12 @@ class Values:
         Raises:
             DataError: More than 255 values were met.
         """
-        low = int(mask.min()) if mask.size else 0
+        low, high = (int(mask.min()), int(mask.max())) if mask.size else (0, 0)
+        if high - low > _WIDEST:
+            raise DataError(
+                f"{title}: mask values run from {low} to {high}: expected class indices, one small number "
+                "a pixel"
+            )
         shifted = mask.astype(np.int64) - low
         found = np.flatnonzero(np.bincount(shifted.ravel())) if mask.size else np.empty(0, np.int64)
         table = np.zeros(int(found[-1]) + 1 if len(found) else 1, np.uint8)
