@@ -95,7 +95,7 @@ class CocoFolder(Source):
             objects[split] = _objects(file, split)
             names[split] = tuple(file.categories.values())
         read = understand_boxes(objects, shapes, options, names)
-        made = dense_splits(images, read, seen.notes())
+        made = dense_splits(images, read, seen.notes(), shapes, options.size)
         return Raw.of(
             source_name(path),
             made.task,

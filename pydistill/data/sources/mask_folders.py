@@ -12,6 +12,7 @@ from pydistill.data.sources.base import Options, Raw, Source, as_path, source_na
 from pydistill.data.sources.dense import dense_splits
 from pydistill.data.sources.folders import content
 from pydistill.data.sources.inside import own_folder, read_inside
+from pydistill.data.sources.letterbox import Size
 from pydistill.data.sources.mask_names import names_beside
 from pydistill.data.sources.masks import MaskSplit, Values, decode_masks, understand_masks
 from pydistill.data.sources.names import assign, read_name
@@ -56,18 +57,19 @@ class MaskFolder(Source):
         chosen, notes = _by_split(found, listed, path)
         values, seen = Values(), Seen()
         images: dict[str, Tensor] = {}
+        shapes: dict[str, Sequence[Size]] = {}
         masks: dict[str, MaskSplit] = {}
         used: set[Path] = set()
         for split, pairs in chosen.items():
             pictures, drawn = zip(*pairs, strict=True)
-            images[split], shapes = decode_whole(_encoded(pictures, split), options.size, seen)
-            masks[split] = decode_masks(_encoded(drawn, split), shapes, options.size, values)
+            images[split], shapes[split] = decode_whole(_encoded(pictures, split), options.size, seen)
+            masks[split] = decode_masks(_encoded(drawn, split), shapes[split], options.size, values)
             used |= {file for pair in pairs for file in pair}
         named = (names_beside(each.path) for each in tree.every() if each.others)
         own, said = next((found for found in named if found[0] is not None), (None, ()))
         name = source_name(path)
         read = understand_masks(masks, values, options, own, (name, *surroundings(path)[:2]))
-        made = dense_splits(images, read, (*said, *seen.notes()))
+        made = dense_splits(images, read, (*said, *seen.notes()), shapes, options.size)
         first = next(iter(chosen["train"]))
         return Raw.of(
             name,
