@@ -28,7 +28,7 @@ from pydistill.machine import resolve_device, resolve_precision
 from pydistill.shown import duration, size
 from pydistill.storage.checkpoint import CACHE, Checkpoint
 from pydistill.training.scoring import score
-from pydistill.training.trainer import Training, TrainingJob, train
+from pydistill.training.trainer import TrainingJob, train
 
 _TIMED_STEPS = 5
 _TIMED_SECONDS = 20.0
@@ -143,7 +143,9 @@ def of_evaluation(
     with Meter(where) as meter:
         for architecture in protocol.architectures:
             short = min(steps, _TIMED_STEPS)
-            job = TrainingJob(first.samples, protocol.seed, augment, loss=first.loss, views=first.views)
+            job = TrainingJob(
+                first.samples, protocol.seed, augment, loss=first.loss, augmentations=first.augmentations
+            )
             one, more = (
                 _train_seconds(architecture, job, data, protocol, count, where) for count in (1, 1 + short)
             )
@@ -222,14 +224,7 @@ def _train_seconds(
     steps: int,
     device: torch.device,
 ) -> float:
-    training = Training(
-        steps=steps,
-        batch_size=protocol.batch_size,
-        optimiser=protocol.make_optimiser(),
-        learning_rate=protocol.learning_rate,
-        schedule=protocol.schedule,
-        precision=protocol.precision,
-    )
+    training = protocol.training(steps)
     begun = time.perf_counter()
     train(architecture, [job], data.task, training, device=device, execution="loop")
     return time.perf_counter() - begun

@@ -24,7 +24,7 @@ from pydistill.storage.files import is_there
 from pydistill.tasks import Task
 from pydistill.tasks.base import Kind
 
-LabelKind: TypeAlias = Literal["classes", "probabilities", "values", "views"]
+LabelKind: TypeAlias = Literal["classes", "probabilities", "values", "augmentations"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,14 +93,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
                 raise ValueError("a set whose loss is squared has float values as targets, found classes")
             self.task.check(images, self.targets, "distilled set")
         else:
-            self._check_soft()
-
-    def _check_soft(self) -> None:
-        wanted, found = (len(self.images), self.task.outputs), tuple(self.targets.shape)
-        if found != wanted or self.targets.dtype != torch.float32:
-            raise ValueError(f"expected soft targets {wanted} float32, found {found} {self.targets.dtype}")
-        if not bool(self.targets.isfinite().all()):
-            raise ValueError("expected finite soft targets, found NaN or infinity")
+            self.task.check_soft(images, self.targets)
 
     def views(self) -> tuple[Tensor, Tensor]:
         """What networks are trained on: images (V, C, H, W) float32 and their targets (V,) or (V, K).
@@ -241,23 +234,23 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
     def label_kind(self) -> LabelKind:
         """What is learned from where the set is used as stored.
 
-        ``classes``; ``probabilities``; ``values`` to regress by the squared error; ``views``: probabilities
-        of stored augmented views.
+        ``classes``; ``probabilities``; ``values`` to regress by the squared error; ``augmentations``:
+        probabilities of stored augmentations.
         """
-        if self.recipe.views is not None:
-            return "views"
+        if self.recipe.augmentations is not None:
+            return "augmentations"
         names: dict[Kind, LabelKind] = {"soft": "probabilities", "values": "values"}
         return names.get(self.kind, "classes")
 
     def with_classes(self) -> "DistilledData":
         """The same images with their classes as targets, for the task's own loss.
 
-        What belongs to learned targets stays behind with them: stored views, and a learning rate that was
-        learned together with them. A set whose targets are classes already comes back as it is.
+        What belongs to learned targets stays behind with them: stored augmentations, and a learning rate
+        that was learned together with them. A set whose targets are classes already comes back as it is.
         """
         if self.label_kind == "classes":
             return self
-        recipe = dataclasses.replace(self.recipe, loss="task", views=None)
+        recipe = dataclasses.replace(self.recipe, loss="task", augmentations=None)
         changes: dict[str, Any] = {"origin": None, "learning_rate": None, "recipe": recipe}
         return dataclasses.replace(self, targets=self.hard_targets, **changes)
 
@@ -272,7 +265,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             "targets": self.targets.nbytes,
             "rates": (0 if self.learning_rate is None else 8) + self.recipe.nbytes["rates"],
             "networks": self.recipe.nbytes["networks"],
-            "views": self.recipe.nbytes["views"],
+            "augmentations": self.recipe.nbytes["augmentations"],
             "preprocess": sum(value.nbytes for value in self.preprocess.tensors().values()),
         }
         return {**parts, "total": sum(parts.values())}

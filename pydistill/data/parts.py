@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from pydistill.data.recipe import Recipe, StoredNetwork, StoredTraining, StoredViews
+from pydistill.data.recipe import Recipe, StoredAugmentations, StoredNetwork, StoredTraining
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
@@ -90,13 +90,17 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
     picked = positions(chosen, len(distilled.images), "stored images")
     if not len(picked):
         raise ValueError("a distilled set holds at least one image, none was chosen")
-    at, origin, views = picked.to(distilled.images.device), distilled.origin, distilled.recipe.views
+    at, origin, stored = (
+        picked.to(distilled.images.device),
+        distilled.origin,
+        distilled.recipe.augmentations,
+    )
     recipe = distilled.recipe
-    if views is not None:
+    if stored is not None:
         each = distilled.factor**2
-        rows = (picked[:, None] * each + torch.arange(each)).flatten().to(views.targets.device)
+        rows = (picked[:, None] * each + torch.arange(each)).flatten().to(stored.targets.device)
         recipe = dataclasses.replace(
-            recipe, views=StoredViews(views.parameters[:, rows], views.targets[:, rows])
+            recipe, augmentations=StoredAugmentations(stored.parameters[:, rows], stored.targets[:, rows])
         )
     made = distilled.provenance
     strata = distilled.task.strata(distilled.hard_targets.cpu()[picked])
@@ -123,14 +127,16 @@ def _forward(chosen: slice, total: int) -> slice | list[int]:
 
 
 def _recipe_on(recipe: Recipe, where: torch.device) -> Recipe:
-    views, teacher = recipe.views, recipe.teacher
+    stored, teacher = recipe.augmentations, recipe.teacher
     return dataclasses.replace(
         recipe,
         training=_training_on(recipe.training, where),
         teacher=None
         if teacher is None
         else StoredNetwork(teacher.architecture, _on(teacher.weights, where)),
-        views=None if views is None else StoredViews(views.parameters.to(where), views.targets.to(where)),
+        augmentations=None
+        if stored is None
+        else StoredAugmentations(stored.parameters.to(where), stored.targets.to(where)),
     )
 
 

@@ -10,17 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pydistill import checks, nets
+from pydistill import nets
 from pydistill.data.equality import ByContent
 from pydistill.optim import Adam, Optimiser, Sgd
 from pydistill.storage.digests import add_tensor
+from pydistill.tasks import parse_loss
 
 TRAINED = "trained"
 """The kernel of features in networks that are trained on the set: what they are, evaluation decides."""
-
-LOSSES = ("task", "squared")
-"""``task``: the task's own loss. ``squared``: the mean squared error, of targets that are values to
-regress, not probabilities."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +55,8 @@ class StoredNetwork(ByContent):
 
 
 @dataclass(frozen=True, eq=False)
-class StoredViews(ByContent):
-    """Augmented views with targets of their own, E of each view, to train on in place of drawn ones.
+class StoredAugmentations(ByContent):
+    """Augmentations of views with targets of their own, E of each, to train on in place of drawn ones.
 
     Attributes:
         parameters: (E, V, 13) float32, as :class:`pydistill.augment.Parameters` has them.
@@ -146,13 +143,14 @@ class Recipe(ByContent):
     """How a distilled set is meant to be used, beyond its images, targets, augmentation and rate.
 
     Attributes:
-        loss: A name of :data:`LOSSES`: what networks are trained with.
+        loss: What networks are trained with, as :func:`pydistill.tasks.parse_loss` takes it; ``squared``
+            where the targets are values to regress, not probabilities.
         training: The training that it was learned through, or None.
         kernel: The kernel, as text, whose ridge regression the set was made for, or None.
         ridge: Its ridge.
         teacher: The network whose features are the kernel ``teacher``, or that gave the targets, or None.
         temperature: What that network's outputs are divided by to give targets.
-        views: Augmented views with targets of their own, or None.
+        augmentations: Augmentations of the views with targets of their own, or None.
 
     Raises:
         ValueError: A value is out of range or unknown.
@@ -164,10 +162,10 @@ class Recipe(ByContent):
     ridge: float = 1e-6
     teacher: StoredNetwork | None = field(default=None, repr=False)
     temperature: float = 1.0
-    views: StoredViews | None = field(default=None, repr=False)
+    augmentations: StoredAugmentations | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        checks.choice("loss", self.loss, LOSSES)
+        parse_loss(self.loss)
         if not (math.isfinite(self.ridge) and self.ridge >= 0):
             raise ValueError(f"expected a ridge of at least 0, found {self.ridge}")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -180,13 +178,13 @@ class Recipe(ByContent):
 
     @property
     def nbytes(self) -> dict[str, int]:
-        """Bytes of learned numbers, of networks' weights, and of views with their targets."""
+        """Bytes of learned numbers, of networks' weights, and of augmentations with their targets."""
         weights = {} if self.training is None else (self.training.start or {})
         networks = 0 if self.teacher is None else self.teacher.nbytes
         return {
             "rates": 0 if self.training is None else 8 * (len(self.training.rates) + 2),
             "networks": networks + sum(value.nbytes for value in weights.values()),
-            "views": 0 if self.views is None else self.views.nbytes,
+            "augmentations": 0 if self.augmentations is None else self.augmentations.nbytes,
         }
 
     def describe(self) -> dict[str, Any]:
@@ -198,18 +196,21 @@ class Recipe(ByContent):
             "ridge": self.ridge,
             "teacher": None if self.teacher is None else self.teacher.architecture,
             "temperature": self.temperature,
-            "views": self.views is not None,
+            "augmentations": self.augmentations is not None,
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights of its networks and views, by part and name."""
+        """Weights of its networks and augmentations, by part and name."""
         parts: dict[str, Mapping[str, Tensor]] = {}
         if self.training is not None and self.training.start is not None:
             parts["start"] = self.training.start
         if self.teacher is not None:
             parts["teacher"] = self.teacher.weights
-        if self.views is not None:
-            parts["views"] = {"parameters": self.views.parameters, "targets": self.views.targets}
+        if self.augmentations is not None:
+            parts["augmentations"] = {
+                "parameters": self.augmentations.parameters,
+                "targets": self.augmentations.targets,
+            }
         return {f"{part}.{name}": value for part, held in parts.items() for name, value in held.items()}
 
     @classmethod
@@ -226,8 +227,14 @@ class Recipe(ByContent):
             ridge=facts["ridge"],
             teacher=None if teacher is None else StoredNetwork(teacher, under("teacher.", tensors)),
             temperature=facts.get("temperature", 1.0),  # sets written before there was one
-            views=StoredViews(**under("views.", tensors)) if facts["views"] else None,
+            augmentations=_augmentations(facts, tensors),
         )
+
+
+def _augmentations(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> StoredAugmentations | None:
+    """Those of a set; sets written before they were called so have them as ``views``."""
+    name = "augmentations" if "augmentations" in facts else "views"
+    return StoredAugmentations(**under(f"{name}.", tensors)) if facts[name] else None
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ _LONGEST = 60
 _LABELS = {
     "probabilities": "probabilities",
     "values": "values to regress",
-    "views": "probabilities of stored views",
+    "augmentations": "probabilities of stored augmentations",
 }
 _STYLE = "border-collapse:collapse;text-align:left"
 

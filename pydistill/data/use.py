@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pydistill.augment import Augmentation
 from pydistill.data.formation import repeat_targets
+from pydistill.tasks import parse_loss
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
@@ -165,7 +166,7 @@ def loss(distilled: "DistilledData", outputs: Tensor, targets: Tensor) -> Tensor
     if floating and targets.shape != outputs.shape:
         raise ValueError(f"expected targets {tuple(outputs.shape)}, found {tuple(targets.shape)}")
     plain = targets.as_subclass(Tensor) if isinstance(targets, Values) else targets
-    return distilled.task.error(outputs, plain.to(outputs.device), distilled.recipe.loss)
+    return parse_loss(distilled.recipe.loss).of(distilled.task, outputs, plain.to(outputs.device))
 
 
 def targets_for(distilled: "DistilledData", name: str) -> Tensor:

@@ -8,8 +8,9 @@ takes seconds. Whatever is not written as a literal is had by importing the meth
 import ast
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydistill.engine.families import FAMILIES
+from pydistill.engine.families import FAMILIES, USUAL_TASKS
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class Summary:
         family: One of the field's families.
         summary: One line on what it does.
         citation: Authors, title, venue, arXiv number.
+        tasks: Names of the tasks that it serves.
     """
 
     name: str
     family: str
     summary: str
     citation: str
+    tasks: tuple[str, ...] = USUAL_TASKS
 
 
 _FIELDS = ("name", "family", "summary", "citation")
@@ -41,10 +44,13 @@ def summaries() -> list[Summary]:
             return _imported()
         for each in classes.values():
             if any(isinstance(mark, ast.Name) and mark.id == "register" for mark in each.decorator_list):
-                texts = _texts(each, classes)
-                if set(texts) != set(_FIELDS):
+                found_here = _literals(each, classes)
+                tasks = tuple(found_here.pop("tasks", USUAL_TASKS))
+                if set(found_here) != set(_FIELDS) or not tasks:
                     return _imported()
-                found.append(Summary(**texts))
+                found.append(
+                    Summary(**{name: str(value) for name, value in found_here.items()}, tasks=tasks)
+                )
     return sorted(found, key=lambda each: each.name)
 
 
@@ -54,24 +60,28 @@ def _classes(folder: Path) -> dict[str, ast.ClassDef]:
     return {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-def _texts(of: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, str]:
+def _literals(of: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Any]:
     """Literal class attributes by name, the class's own first, then the first base's."""
-    texts: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for base in reversed(of.bases):
         if isinstance(base, ast.Name) and base.id in classes:
-            texts |= _texts(classes[base.id], classes)
+            found |= _literals(classes[base.id], classes)
     for line in of.body:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
             name = line.target.id
-            if name in _FIELDS and line.value is not None:
+            if name in (*_FIELDS, "tasks") and line.value is not None:
                 try:
-                    texts[name] = str(ast.literal_eval(line.value))
+                    found[name] = ast.literal_eval(line.value)
                 except ValueError:
-                    texts.pop(name, None)
-    return texts
+                    found.pop(name, None)
+                    found |= {"tasks": ()} if name == "tasks" else {}
+    return found
 
 
 def _imported() -> list[Summary]:
     from pydistill.engine.method import methods
 
-    return [Summary(name, kind.family, kind.summary, kind.citation) for name, kind in methods().items()]
+    return [
+        Summary(name, kind.family, kind.summary, kind.citation, kind.tasks)
+        for name, kind in methods().items()
+    ]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pydistill import checks
 from pydistill.data.recipe import Recipe
-from pydistill.engine.families import FAMILIES
+from pydistill.engine.families import FAMILIES, USUAL_TASKS
 from pydistill.engine.problem import Problem
 from pydistill.errors import did_you_mean
 from pydistill.machine import AUTO, PRECISIONS, resolve_precision, slow_precision
@@ -81,7 +81,7 @@ class Method(ABC):
     family: ClassVar[Family]
     citation: ClassVar[str]
     summary: ClassVar[str]
-    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    tasks: ClassVar[tuple[str, ...]] = USUAL_TASKS
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "paper": {}}
 
     @property

@@ -23,6 +23,8 @@ from pydistill.augment import Augmentation
 from pydistill.engine.problem import Problem
 from pydistill.errors import DataError
 from pydistill.options import parse_options
+from pydistill.tasks import parse_loss
+from pydistill.training.descent import Batch, Descent, Objective
 
 State = dict[str, Any]
 
@@ -35,7 +37,7 @@ class SyntheticBatch:
         images: (M, C, H, W) as networks are trained on them: decoded where several share a stored one.
         targets: (M, ...) hard or soft.
         augment: An augmentation's text.
-        loss: A name of :data:`pydistill.data.recipe.LOSSES`; real images always have the task's own.
+        loss: As :func:`pydistill.tasks.parse_loss` takes it; real images always have the task's own.
     """
 
     images: Tensor
@@ -140,15 +142,15 @@ class Pool(Networks):
             state["members"][at] = self._new_member(problem, architecture, at, member["generation"] + 1)
             return
         network = _load(_draw(problem, architecture, "pool", 0), member["weights"]).train()
-        parameters = dict(network.named_parameters())
-        optimiser = optim.Sgd(momentum=self.momentum)
-        memory = optimiser.init(parameters)
-        kind = "task" if self.data == "real" else synthetic.loss
-        for step in range(self.steps):
-            images, targets = self._batch(problem, synthetic, outer, step)
-            loss = problem.task.error(network(images), targets, kind)
-            gradients = torch.autograd.grad(loss, list(parameters.values()))
-            optimiser.update_(parameters, dict(zip(parameters, gradients, strict=True)), memory, self.rate)
+        loss = parse_loss("task" if self.data == "real" else synthetic.loss)
+        descent = Descent(
+            Objective(problem.task, loss).alone(network),
+            dict(network.named_parameters()),
+            optim.Sgd(momentum=self.momentum),
+            lambda step: self.rate,
+            self.steps,
+        )
+        descent.finish(self._batch(problem, synthetic, outer, step) for step in range(self.steps))
         member["weights"] = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     def _chosen(self, problem: Problem, outer: int) -> int:
@@ -162,9 +164,7 @@ class Pool(Networks):
         weights = {name: value.detach() for name, value in network.state_dict().items()}
         return {"weights": weights, "age": 0, "life": int(life), "generation": generation}
 
-    def _batch(
-        self, problem: Problem, synthetic: SyntheticBatch, outer: int, step: int
-    ) -> tuple[Tensor, Tensor]:
+    def _batch(self, problem: Problem, synthetic: SyntheticBatch, outer: int, step: int) -> Batch:
         generator = problem.generator("pool batch", outer, step)
         total = len(problem.data.train) if self.data == "real" else len(synthetic.images)
         picked = torch.randperm(total, generator=generator)[: self.batch]
@@ -177,7 +177,8 @@ class Pool(Networks):
         parameters = augmentation.sample(
             len(images), generator, together=False, size=(images.shape[2], images.shape[3])
         )
-        return augmentation.apply(images, targets, parameters, problem.task)
+        images, targets = augmentation.apply(images, targets, parameters, problem.task)
+        return Batch(images, targets, (picked,))
 
 
 @dataclass(frozen=True)

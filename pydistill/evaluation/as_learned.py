@@ -1,7 +1,8 @@
 """Using a set as it was learned: the training it was learned through, kernel ridge regression on it."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +11,14 @@ from torch import Tensor
 from pydistill import nets
 from pydistill.data.real import RealData, Split
 from pydistill.data.recipe import StoredTraining
+from pydistill.errors import DivergenceError
 from pydistill.kernels.functions import Kernel
 from pydistill.kernels.ridge import KernelRidge
 from pydistill.modes import plain_modes
+from pydistill.ops.second_order import second_order
+from pydistill.optim import AsUnrolled
 from pydistill.tasks.base import chunks
+from pydistill.training.descent import Batch, Descent, Objective
 from pydistill.training.inner_loop import InnerLoop
 from pydistill.training.samples import Samples
 from pydistill.training.scoring import Scored
@@ -23,13 +28,12 @@ _ROWS = 1024
 
 
 def train_as_learned(
-    training: StoredTraining,
-    network: nets.Network,
-    samples: Samples,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    seed: int,
+    training: StoredTraining, network: nets.Network, samples: Samples, objective: Objective, seed: int
 ) -> float:
     """Put ``network`` through a training; from its own weights where none are kept with the training.
+
+    Batches, rates and rounding are those of :class:`~pydistill.training.inner_loop.InnerLoop`, which the
+    set was learned through.
 
     Returns:
         The training loss before the last step.
@@ -39,14 +43,35 @@ def train_as_learned(
     """
     if training.start is not None:
         network.load_state_dict(dict(training.start))
-    loop = InnerLoop(network, loss, training.make_optimiser(), training.batch_size, training.augment, seed)
+    network.train()
+    task = objective.task
+    loop = InnerLoop(
+        network, task.loss, batch_size=training.batch_size, augment=training.augment, seed=seed, task=task
+    )
     images, targets = samples.batch(None)
     rates = torch.tensor(training.rates, device=images.device)
     learned = {"images": images, "targets": targets, "rate": rates if len(rates) > 1 else rates[0]}
-    weights = {name: value.detach() for name, value in network.named_parameters()}
-    done = loop.train(loop.start(weights, dict(network.named_buffers())), learned, steps=training.steps)
-    network.load_state_dict({**done.state["parameters"], **done.state["buffers"]})
-    return float(done.losses[-1])
+
+    def passed(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        with second_order(twice=False):  # the loop's convolutions, wherever there are such
+            return objective.of(network, images, targets)
+
+    descent = Descent(
+        passed,
+        dict(network.named_parameters()),
+        AsUnrolled(training.make_optimiser()),
+        lambda step: loop.rate(learned, step),
+        training.steps,
+    )
+    loss = math.nan
+    for info in descent.run(Batch(*loop.batch(step, learned)) for step in range(training.steps)):
+        loss = float(info.losses)
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"the training loss is {loss} in step {info.step - 1} of {info.steps}, at a learning rate "
+                f"of {float(loop.rate(learned, info.step - 1)):g}"
+            )
+    return loss
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ class SetFacts:
         images: How many networks see: views, where stored images are packed.
         nbytes: What it takes to keep it for this use: pixels, targets and learned rates.
         learning_rate: The first rate of training on it.
-        targets: ``classes``, ``probabilities``, ``values`` or ``views`` (stored, with probabilities).
+        targets: ``classes``, ``probabilities``, ``values`` or ``augmentations`` (stored, with
+            probabilities).
         loss: What it is called.
         labelled_by: The network kept with the distilled set that gave these targets; None: no network did,
             or the distillation itself.

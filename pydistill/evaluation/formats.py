@@ -22,8 +22,8 @@ def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
     if not soft:
         return {**record, "runs": runs, "sets": {"classes": sets}, "class_names": [], "details": []}
     squared = any("by the squared error" in note for note in notes)
-    views = any("stored augmented views" in note for note in notes)
-    targets = "values" if squared else "views" if views else "probabilities"
+    stored = any("stored augmented views" in note for note in notes)
+    targets = "values" if squared else "augmentations" if stored else "probabilities"
     loss = "squared error" if squared else "cross-entropy"
     sets["distilled"] |= {"targets": targets, "loss": loss, "regime": "stored"}
     apart = {"classes": {"random": sets["random"]}} if squared and "random" in sets else {}

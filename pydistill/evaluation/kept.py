@@ -18,7 +18,7 @@ import torch
 
 from pydistill._version import __version__
 from pydistill.data.real import RealData
-from pydistill.data.recipe import StoredViews
+from pydistill.data.recipe import StoredAugmentations
 from pydistill.errors import FileFormatError
 from pydistill.evaluation.facts import Source
 from pydistill.evaluation.training_sets import TrainingSet
@@ -171,7 +171,7 @@ def key_of(
 
     Args:
         each: What it is trained on.
-        job: Its seed, augmentation, rate, loss and stored views.
+        job: Its seed, augmentation, rate, loss and stored augmentations.
         architecture: Its description.
         training: How it is trained.
         scored: On what it is scored, see :func:`scored_on`.
@@ -183,7 +183,7 @@ def key_of(
         "machine": [device.type, platform.machine(), cpu_level(), torch.get_num_threads()],
         "images": each.samples.digest,
         "architecture": architecture,
-        "job": [job.seed, job.augment, job.learning_rate, job.loss, _digest_of(job.views)],
+        "job": [job.seed, job.augment, job.learning_rate, job.loss, _digest_of(job.augmentations)],
         "training": repr(training),
         "scored": dict(scored),
     }
@@ -200,8 +200,8 @@ def scored_on(data: RealData, split: str) -> dict[str, Any]:
     }
 
 
-def _digest_of(views: StoredViews | None) -> str | None:
-    return None if views is None else digest(views.parameters, views.targets)
+def _digest_of(stored: StoredAugmentations | None) -> str | None:
+    return None if stored is None else digest(stored.parameters, stored.targets)
 
 
 @cache

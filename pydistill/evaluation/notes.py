@@ -23,7 +23,7 @@ from pydistill.evaluation.protocol import Protocol
 _LABELS = {
     "probabilities": "probabilities of classes",
     "values": "values to regress",
-    "views": "stored augmented views with probabilities of their own",
+    "augmentations": "stored augmentations with probabilities of their own",
 }
 
 
@@ -186,10 +186,10 @@ def _how_it_is_used(recipe: Recipe) -> list[str]:
             "and on random selections: the kernel that the set was learned for is "
             f"{recipe.kernel}, its ridge {recipe.ridge:g}."
         )
-    if recipe.views is not None:
+    if recipe.augmentations is not None:
         notes.append(
-            "The distilled set was trained on as stored in augmented views with targets of their own, "
-            f"{len(recipe.views.targets)} of each view in turn."
+            "The distilled set was trained on as stored in augmentations with targets of their own, "
+            f"{len(recipe.augmentations.targets)} of each view in turn."
         )
     return notes
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydistill.engine.method import methods
 from pydistill.errors import FileFormatError
-from pydistill.evaluation.protocol import PROTOCOLS
+from pydistill.evaluation.protocol import LATER, PROTOCOLS
 from pydistill.storage.history import read_history
 from pydistill.storage.run_folder import LOG
 
@@ -85,7 +85,7 @@ def _protocol(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The protocol of fewest differences by name, and the differences."""
     found = {}
     for name, protocol in PROTOCOLS.items():
-        usual = protocol.record()
+        usual = {**LATER, **protocol.record()}
         found[name] = {key: record[key] for key in usual if key in record and record[key] != usual[key]}
     best = min(found, key=lambda name: len(found[name]))
     return best, found[best]

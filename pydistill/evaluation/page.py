@@ -184,6 +184,10 @@ def _measured(report: "Report") -> Iterable[tuple[str, Any]]:
     yield "schedule", protocol["schedule"]
     yield "precision", protocol.get("precision", "float32")
     yield "augmentation", report.augment
+    if "mix" in protocol:
+        yield "images mixed by", protocol["mix"]
+    if "average" in protocol:
+        yield "weights averaged with a decay of", f"{protocol['average']:g}"
     yield "seed", protocol["seed"]
     yield "wall time", f"{report.seconds:.1f} s"
     yield "peak memory", f"{report.peak_memory:,} bytes"

@@ -17,6 +17,8 @@ from pydistill.machine import AUTO, PRECISIONS
 from pydistill.optim import Adam, Optimiser, Sgd
 from pydistill.optim.schedules import SCHEDULES
 from pydistill.tasks import Task
+from pydistill.training.jobs import Training
+from pydistill.training.mixing import NONE, parse_mixing
 
 STORED = "stored"
 """The value of :attr:`Protocol.augment` that means the distilled set's own augmentation."""
@@ -33,7 +35,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """Settings of a protocol that are one of some texts."""
 
-"""Values of :attr:`Protocol.labels`."""
+LATER: Mapping[str, Any] = {"mix": NONE, "average": 0.0}
+"""Settings that there were not always, with what was done then: records of protocols leave them out where
+they are so, and equal those that were written before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,10 @@ class Protocol:
         precision: ``float32``, or ``bfloat16`` for training under autocast; scores are taken in float32.
             ``auto``: bfloat16 where the device multiplies it natively, else float32; a report names which.
         augment: ``stored`` (the distilled set's own, for every set), ``none``, or a description.
+        mix: ``none``, ``cutmix:alpha=1,probability=0.5`` or ``mixup:alpha=0.2``: after augmentation the
+            images of a batch are mixed, and their targets with them.
+        average: Decay of a moving average of the weights over steps, which is what is scored; 0: the last
+            weights are. Statistics of batch normalisation are those of the last step.
         split: What is scored: ``test``, or ``validation`` for choices that must not see test data.
         random_draws: Random selections of the same stored images a class, packed alike; 0 for none.
         random_repeats: Networks trained from scratch on each of them. One is best: at equal cost, more
@@ -87,6 +95,8 @@ class Protocol:
     schedule: str = "step"
     precision: str = "float32"
     augment: str = STORED
+    mix: str = NONE
+    average: float = 0.0
     split: str = "test"
     random_draws: int = 5
     random_repeats: int = 1
@@ -117,6 +127,8 @@ class Protocol:
         checks.number("weight_decay", self.weight_decay, low=0)
         for name, known in CHOICES.items():
             checks.choice(name, getattr(self, name), known)
+        parse_mixing(self.mix)
+        checks.number("average", self.average, low=0, below=1)
         _make_optimiser(self)
 
     def make_optimiser(self) -> Optimiser:
@@ -127,11 +139,24 @@ class Protocol:
         """Training steps for a distilled set that shows networks ``images`` images."""
         return self.epochs * -(-images // self.batch_size)
 
+    def training(self, steps: int) -> Training:
+        """How networks are trained in ``steps`` steps."""
+        return Training(
+            steps=steps,
+            batch_size=self.batch_size,
+            optimiser=self.make_optimiser(),
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            precision=self.precision,
+            mix=self.mix,
+            average=self.average,
+        )
+
     def record(self) -> dict[str, Any]:
-        """Every setting, as JSON can hold it."""
+        """Every setting, as JSON can hold it; those of :data:`LATER` where they are not as they were."""
         made = dataclasses.asdict(self)
         made["architectures"], made["kernels"] = list(self.architectures), list(self.kernels)
-        return made
+        return {name: value for name, value in made.items() if LATER.get(name, ...) != value}
 
 
 def _make_optimiser(protocol: Protocol) -> Optimiser:
@@ -157,8 +182,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 FOR_TASK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "quick": {
-        "segmentation": {"optimiser": "adam", "learning_rate": 2e-3, "batch_size": 8},
-        "detection": {"optimiser": "adam", "learning_rate": 2e-3, "batch_size": 8},
+        "segmentation": {"optimiser": "adam", "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 8},
+        "detection": {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 8},
     },
 }
 """What protocols by name change for tasks other than classification; those that are not here are not for

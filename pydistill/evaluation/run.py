@@ -4,7 +4,7 @@ import dataclasses
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from pydistill.events import Event, Progress
 from pydistill.kernels.functions import Features, Kernel, layered, parse_kernel
 from pydistill.machine import resolve_device, resolve_precision, slow_precision, tell
 from pydistill.modes import plain_modes
-from pydistill.tasks import Breakdown
+from pydistill.tasks import Breakdown, parse_loss
+from pydistill.training.descent import Objective
 from pydistill.training.scoring import Scored, assess
-from pydistill.training.trainer import Execution, StepInfo, Trained, Training, TrainingJob, choose, train
+from pydistill.training.trainer import Execution, StepInfo, Trained, TrainingJob, choose, train
 
 _SHOWN_CLASSES = 20
 _SHOWN_COLUMNS = 10
@@ -100,6 +101,8 @@ def evaluate(
             require_network(architecture, data.task)
     if own and TRAINED in protocol.kernels:
         raise ValueError(f"the kernel {TRAINED!r} is not of networks of your own: {', '.join(own)}")
+    if protocol.kernels:
+        data.task.require_by_class("kernel ridge regression")
     _require_match(distilled, data, allow_other_data)
     data = dataclasses.replace(data, preprocess=distilled.preprocess)
     where = resolve_device(device)
@@ -162,14 +165,7 @@ class _Evaluation:
         self.device, self.execution, self.on_event = device, execution, on_event
         self.augment = distilled.augment if protocol.augment == STORED else protocol.augment
         self.split = data.validation if protocol.split == "validation" else data.test
-        self.training = Training(
-            steps=protocol.steps(len(distilled)),
-            batch_size=protocol.batch_size,
-            optimiser=protocol.make_optimiser(),
-            learning_rate=protocol.learning_rate,
-            schedule=protocol.schedule,
-            precision=protocol.precision,
-        )
+        self.training = protocol.training(protocol.steps(len(distilled)))
         kernel = distilled.recipe.kernel
         self.kernels = {
             text: None if text == TRAINED else parse_kernel(text, distilled.teacher(device))
@@ -188,7 +184,7 @@ class _Evaluation:
                 self.augment,
                 each.facts.learning_rate,
                 loss=each.loss,
-                views=each.views,
+                augmentations=each.augmentations,
             )
             for each, repeat in plan
         ]
@@ -277,7 +273,7 @@ class _Evaluation:
                 begun, seed = time.perf_counter(), seeds.derive(self.protocol.seed, "network", repeat)
                 network = self._empty(training.architecture, seeds.generator(seed, "initial weights"))
                 loss = train_as_learned(
-                    training, network, each.samples, partial(self.data.task.error, kind=each.loss), seed
+                    training, network, each.samples, Objective(self.data.task, parse_loss(each.loss)), seed
                 )
                 seconds = time.perf_counter() - begun
                 scored = assess(network, self.data, self.split, self.device)

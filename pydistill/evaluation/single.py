@@ -11,9 +11,9 @@ from pydistill.data.distilled import DistilledData
 from pydistill.errors import PydistillError
 from pydistill.evaluation.protocol import STORED, Protocol, require_network, suited
 from pydistill.events import Event, Progress
-from pydistill.machine import resolve_device, resolve_precision
+from pydistill.machine import resolve_device, slow_precision, tell
 from pydistill.training.samples import TensorSamples
-from pydistill.training.trainer import Training, TrainingJob
+from pydistill.training.trainer import TrainingJob
 from pydistill.training.trainer import train as train_jobs
 
 if TYPE_CHECKING:
@@ -73,16 +73,10 @@ def train(
         used.augment if protocol.augment == STORED else protocol.augment,
         used.learning_rate,
         loss=used.recipe.loss,
-        views=used.recipe.views,
+        augmentations=used.recipe.augmentations,
     )
-    training = Training(
-        steps=protocol.steps(len(used)),
-        batch_size=protocol.batch_size,
-        optimiser=protocol.make_optimiser(),
-        learning_rate=protocol.learning_rate,
-        schedule=protocol.schedule,
-        precision=resolve_precision(protocol.precision, where),
-    )
+    training = protocol.training(protocol.steps(len(used)))
+    tell(on_event, slow_precision(training.precision, where))
     train_jobs(
         module, [job], used.task, training, device=where, callback=_callback(on_event, training.steps)
     )

@@ -2,8 +2,9 @@
 
 Two regimes stand side by side. Under ``classes`` every set has its images' classes and the task's own loss:
 there sets of all methods compare. Under ``stored`` the distilled set is used as it was made, where that is
-another use: with learned or given targets, by their loss, in stored views; a random selection beside it has
-the same loss and, where a network that is kept with the set can give them, the same kind of targets.
+another use: with learned or given targets, by their loss, in stored augmentations; a random selection
+beside it has the same loss and, where a network that is kept with the set can give them, the same kind of
+targets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,10 @@ from pydistill import seeds
 from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import Packed, decode, pack
 from pydistill.data.real import RealData
-from pydistill.data.recipe import StoredViews
+from pydistill.data.recipe import StoredAugmentations
 from pydistill.evaluation.facts import Regime, SetFacts, Source
 from pydistill.evaluation.protocol import Protocol
+from pydistill.tasks import parse_loss
 from pydistill.training.samples import Samples, SplitSamples, TensorSamples
 from pydistill.training.teacher import labeller
 
@@ -33,8 +35,8 @@ class TrainingSet:
         samples: Its images and targets.
         repeats: Networks that are trained on it.
         facts: What a report says of it.
-        loss: A name of :data:`pydistill.data.recipe.LOSSES`.
-        views: Stored views, to be trained on in place of drawn ones.
+        loss: As :func:`pydistill.tasks.parse_loss` takes it.
+        augmentations: Stored ones, to be trained on in place of drawn ones.
     """
 
     source: Source
@@ -43,7 +45,7 @@ class TrainingSet:
     repeats: int
     facts: SetFacts
     loss: str = "task"
-    views: StoredViews | None = None
+    augmentations: StoredAugmentations | None = None
 
 
 @dataclass(frozen=True)
@@ -146,12 +148,12 @@ def _distilled(
         nbytes=nbytes,
         learning_rate=protocol.learning_rate if used.learning_rate is None else used.learning_rate,
         targets=used.label_kind,
-        loss=used.task.loss_name(used.recipe.loss),
+        loss=parse_loss(used.recipe.loss).title(used.task),
         factor=used.factor,
         regime=regime,
     )
     recipe = used.recipe
-    return TrainingSet("distilled", 0, samples, protocol.repeats, facts, recipe.loss, recipe.views)
+    return TrainingSet("distilled", 0, samples, protocol.repeats, facts, recipe.loss, recipe.augmentations)
 
 
 def _random(
@@ -183,25 +185,27 @@ def _as_stored(
         return by_classes
     task, factor, found = distilled.task, distilled.factor, []
     for each, packed in zip(by_classes, random, strict=True):
-        views: StoredViews | None = None
+        stored: StoredAugmentations | None = None
         if teacher is None:
             targets = task.values(packed.targets)
-        elif kind == "views" and distilled.recipe.views is not None:
-            draws, images = len(distilled.recipe.views.targets), decode(packed.images, factor)
-            views = teacher.views(images, augment, draws, seeds.derive(seed, each.draw))
-            targets = views.targets.mean(0).view(len(packed.images), factor**2, -1).mean(1)
+        elif kind == "augmentations" and distilled.recipe.augmentations is not None:
+            draws, images = len(distilled.recipe.augmentations.targets), decode(packed.images, factor)
+            stored = teacher.augmented(images, augment, draws, seeds.derive(seed, each.draw))
+            targets = stored.targets.mean(0).view(len(packed.images), factor**2, -1).mean(1)
         else:
             answers: Tensor = teacher.of_stored(packed.images, factor)
             targets = task.values(answers) if kind == "values" else answers
-        nbytes = packed.images.nbytes + targets.nbytes + (0 if views is None else views.nbytes)
+        nbytes = packed.images.nbytes + targets.nbytes + (0 if stored is None else stored.nbytes)
         facts = replace(
             each.facts,
             nbytes=nbytes,
             targets=kind,
-            loss=task.loss_name(distilled.recipe.loss),
+            loss=parse_loss(distilled.recipe.loss).title(task),
             labelled_by=None if teacher is None else str(teacher.network.spec),
             regime="stored",
         )
         samples = TensorSamples(packed.images, targets, device, factor=factor)
-        found.append(replace(each, samples=samples, facts=facts, loss=distilled.recipe.loss, views=views))
+        found.append(
+            replace(each, samples=samples, facts=facts, loss=distilled.recipe.loss, augmentations=stored)
+        )
     return found

@@ -3,24 +3,27 @@
 [0] G. Cazenavette, T. Wang, A. Torralba, A. A. Efros, J.-Y. Zhu: Dataset Distillation by Matching Training
     Trajectories. CVPR 2022, arXiv:2203.11932: plain gradient descent under the siamese augmentation.
 [1] J. Du, Y. Jiang, V. Y. F. Tan, J. T. Zhou, H. Li: Minimizing the Accumulated Trajectory Error to
-    Improve Dataset Distillation. CVPR 2023, arXiv:2211.11004: experts in flat minima.
-[2] J. Zhuang et al.: Surrogate Gap Minimization Improves Sharpness-Aware Training. ICLR 2022,
-    arXiv:2203.08065, algorithm 1: the descent that [1] uses.
+    Improve Dataset Distillation. CVPR 2023, arXiv:2211.11004: experts in flat minima, by
+    :class:`pydistill.training.sharpness.SurrogateGap`.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pydistill import checks, nets, optim, seeds
 from pydistill.augment import Augmentation
 from pydistill.data.real import RealData
 from pydistill.errors import DivergenceError
 from pydistill.optim import Tensors
+from pydistill.training.descent import Batch, Descent, Direction, Objective, Steepest
+from pydistill.training.feed import augmented
+from pydistill.training.samples import SplitSamples
 from pydistill.training.scoring import score
+from pydistill.training.sharpness import SurrogateGap
 
 State = dict[str, Any]
 
@@ -38,9 +41,9 @@ class ExpertTraining:
         momentum: Of gradient descent.
         weight_decay: L2 penalty of gradient descent.
         augment: Siamese augmentation; ``auto``: what suits the data; ``none``.
-        rho: Radius within which a step looks for the steepest place, [1] and [2]; 0: plain descent.
-        alpha: Of [2]: how much of the plain gradient's part that is at right angles to the one found there
-            is taken off.
+        rho: Radius within which a step looks for the steepest place, [1]; 0: plain descent.
+        alpha: How much of the plain gradient's part that is at right angles to the one found there is
+            taken off.
         seed: Weights, order and augmentation derive from it and from the expert's number.
 
     Raises:
@@ -73,6 +76,10 @@ class ExpertTraining:
     def make_optimiser(self) -> optim.Sgd:
         """How parameters move."""
         return optim.Sgd(momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def make_direction(self) -> Direction:
+        """Which way a step goes."""
+        return SurrogateGap(self.rho, self.alpha) if self.rho else Steepest()
 
 
 class Expert:
@@ -124,31 +131,27 @@ class Expert:
         training, network = self.training, self._network
         network.load_state_dict(state["weights"])
         network.train()
-        parameters: Tensors = dict(network.named_parameters())
+        descent = Descent(
+            Objective(self.data.task).alone(network),
+            dict(network.named_parameters()),
+            training.make_optimiser(),
+            lambda step: training.learning_rate,
+            self.steps,
+            direction=training.make_direction(),
+            buffers=dict(network.named_buffers()),
+            memory=state["optimiser"],
+        )
         taken, total = [], 0.0
         marks = {round(self.steps * (at + 1) / training.snapshots) for at in range(training.snapshots)}
-        order = torch.randperm(len(self.data.train), generator=self._generator("order", epoch))
-        for step, part in enumerate(torch.split(order, training.batch_size)):
-            images = self.data.inputs(self.data.train, part, self.device)
-            drawn = self._augmentation.sample(
-                len(part),
-                self._generator("augmentation", epoch, step),
-                together=True,
-                size=(images.shape[2], images.shape[3]),
-            )
-            targets = self.data.train.targets[part].to(self.device)
-            images, targets = self._augmentation.apply(images, targets, drawn, self.data.task)
-            loss, gradients = self._gradients(parameters, images, targets)
-            training.make_optimiser().update_(
-                parameters, gradients, state["optimiser"], training.learning_rate
-            )
-            total += loss * len(part) / len(order)
+        for info in descent.run(self._batches(epoch)):
+            loss = float(info.losses)
+            total += loss * len(info.targets(0)) / len(self.data.train)
             if not math.isfinite(loss):
                 raise DivergenceError(
-                    f"expert {self.index}: the loss is {loss} in step {step} of epoch {epoch}, at a "
-                    f"learning rate of {training.learning_rate:g}: a smaller one may help"
+                    f"expert {self.index}: the loss is {loss} in step {info.step - 1} of epoch {epoch}, at "
+                    f"a learning rate of {training.learning_rate:g}: a smaller one may help"
                 )
-            if step + 1 in marks:
+            if info.step in marks:
                 taken.append(_copied(network.state_dict()))
         state["weights"] = taken[-1]
         state["losses"] = [*state["losses"], total]
@@ -159,32 +162,16 @@ class Expert:
         self._network.load_state_dict(state["weights"])
         return score(self._network, self.data, self.data.validation, self.device)
 
-    def _gradients(self, parameters: Tensors, images: Tensor, targets: Tensor) -> tuple[float, Tensors]:
-        """Loss and direction of descent; with a ``rho``, that of algorithm 1 of [2]."""
-        loss, plain = self._descent(parameters, images, targets)
-        if not self.training.rho:
-            return loss, plain
-        buffers = {name: value.clone() for name, value in self._network.named_buffers()}
-        before = {name: value.detach().clone() for name, value in parameters.items()}
-        scale = self.training.rho / (_inner(plain, plain).sqrt() + 1e-12)
-        with torch.no_grad():
-            for name, value in parameters.items():
-                value.add_(scale * plain[name])
-        _, steep = self._descent(parameters, images, targets)
-        with torch.no_grad():
-            for name, value in parameters.items():
-                value.copy_(before[name])
-            for name, value in self._network.named_buffers():  # statistics are of the weights themselves
-                value.copy_(buffers[name])
-        share, along = self.training.alpha, _inner(plain, steep) / _inner(steep, steep)
-        return loss, {
-            name: steep[name] - share * (plain[name] - along * steep[name]) for name in parameters
-        }
-
-    def _descent(self, parameters: Tensors, images: Tensor, targets: Tensor) -> tuple[float, Tensors]:
-        loss = self.data.task.loss(self._network(images), targets)
-        found = torch.autograd.grad(loss, list(parameters.values()))
-        return float(loss.detach()), dict(zip(parameters, found, strict=True))
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """One pass over the real images; every step draws from generators of its own."""
+        samples = SplitSamples(self.data, self.data.train, self.device)
+        order = torch.randperm(len(samples), generator=self._generator("order", epoch))
+        for step, part in enumerate(torch.split(order, self.training.batch_size)):
+            generators = [self._generator("augmentation", epoch, step)]
+            images, targets = augmented(
+                self._augmentation, *samples.batch(part), generators, self.data.task
+            )
+            yield Batch(images, targets, (part,), step + 1 == self.steps)
 
     def _generator(self, *path: str | int) -> torch.Generator:
         return seeds.generator(self.training.seed, "expert", self.index, *path)
@@ -193,7 +180,3 @@ class Expert:
 def _copied(weights: Tensors) -> Tensors:
     """Copies of their own: what a network is trained on later does not reach them."""
     return {name: value.detach().clone() for name, value in weights.items()}
-
-
-def _inner(one: Tensors, other: Tensors) -> Tensor:
-    return torch.stack([(one[name] * other[name]).sum() for name in one]).sum()

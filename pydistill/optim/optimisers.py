@@ -208,6 +208,42 @@ class Adam(Optimiser):
         _descend(values, directions, learning_rate)
 
 
+@dataclass(frozen=True)
+class AsUnrolled(Optimiser):
+    """An optimiser that rounds in place as its differentiable update does: to repeat an unrolled training.
+
+    Attributes:
+        inner: The optimiser.
+    """
+
+    inner: Optimiser
+
+    def init(self, parameters: Mapping[str, Tensor]) -> OptimiserState:
+        return self.inner.init(parameters)
+
+    def update(
+        self,
+        parameters: Mapping[str, Tensor],
+        gradients: Mapping[str, Tensor],
+        state: OptimiserState,
+        learning_rate: Rate,
+    ) -> tuple[Tensors, OptimiserState]:
+        return self.inner.update(parameters, gradients, state, learning_rate)
+
+    @torch.no_grad()
+    def update_(
+        self,
+        parameters: Mapping[str, Tensor],
+        gradients: Mapping[str, Tensor],
+        state: OptimiserState,
+        learning_rate: Rate,
+    ) -> None:
+        moved, memory = self.inner.update(parameters, gradients, state, learning_rate)
+        for name, value in parameters.items():
+            value.copy_(moved[name])
+        state.update(memory)
+
+
 def move_each(
     optimiser: Optimiser,
     values: dict[str, Any],

@@ -191,6 +191,7 @@ class TrajectoryMatching(Method):
             self.inner_batch,
             problem.augment(self.augment),
             seeds.derive(problem.seed, "inner", index),
+            task=problem.task,
         )
         names = [name for name, _ in network.named_parameters()]
         buffers = {name: start[name] for name, _ in network.named_buffers()}

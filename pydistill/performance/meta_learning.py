@@ -196,6 +196,7 @@ class MetaLearning(Method):
                 self.inner_batch,
                 self._augment(problem),
                 seeds.derive(problem.seed, "inner", index, member),
+                task=problem.task,
             )
             parameters = {
                 name: leaves.get(_WEIGHTS + name, value.detach())

@@ -7,6 +7,7 @@ from typing import Any
 from pydistill.tasks.base import Draw, Groups, Movement, Task
 from pydistill.tasks.classification import Classification
 from pydistill.tasks.detection import Detection
+from pydistill.tasks.losses import Loss, Teacher, parse_loss
 from pydistill.tasks.metric import Breakdown, Metric
 from pydistill.tasks.segmentation import Segmentation
 
@@ -22,10 +23,13 @@ __all__ = [
     "Detection",
     "Draw",
     "Groups",
+    "Loss",
     "Metric",
     "Movement",
     "Segmentation",
     "Task",
+    "Teacher",
+    "parse_loss",
     "restore",
 ]
 

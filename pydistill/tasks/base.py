@@ -202,6 +202,10 @@ class Task(ABC):
     def check(self, images: Tensor, targets: Tensor, where: str) -> None:
         """Raise :class:`~pydistill.errors.DataError` where targets do not fit images or class names."""
 
+    def check_soft(self, images: Tensor, targets: Tensor) -> None:
+        """Raise ``ValueError`` where soft targets or values do not fit images (N, C, H, W)."""
+        raise self._without("soft targets")
+
     @abstractmethod
     def check_outputs(self, outputs: Tensor, images: Tensor) -> None:
         """Raise ``ValueError`` where a network's outputs for images (N, C, H, W) are not of this task."""
@@ -348,6 +352,23 @@ class Task(ABC):
         """Soft targets of which :meth:`values` gives these values."""
         raise self._without("values to regress")
 
+    def divergence(self, outputs: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        """(N,) Kullback-Leibler divergence of :meth:`probabilities` of outputs from soft targets.
+
+        In nats; the outputs are divided by ``temperature``, the targets are taken as they are.
+        """
+        raise self._without("soft targets")
+
+    def mix(self, targets: Tensor, partners: Tensor, share: Tensor) -> Tensor:
+        """Soft targets of images that were mixed.
+
+        Args:
+            targets: (N, ...) of the images, hard or soft.
+            partners: (N, ...) of the images that were mixed into them.
+            share: (N,) in [0, 1], of each image that is left of it.
+        """
+        raise self._without("targets of mixed images")
+
     def _without(self, what: str) -> ValueError:
         return ValueError(f"{self.name} has no {what}: its targets are {self.target_names['hard']}")
 
@@ -435,6 +456,15 @@ def stratified(
     if bool((side == side[0]).all()):  # a small share of few blocks: one goes to the other side
         side[order[0]] = 1 - side[0]
     return side[block] == 1
+
+
+def require_soft(targets: Tensor, wanted: tuple[int, ...]) -> None:
+    """Raise ``ValueError`` where soft targets are not of a shape, not float32 or not finite."""
+    found = tuple(targets.shape)
+    if found != wanted or targets.dtype != torch.float32:
+        raise ValueError(f"expected soft targets {wanted} float32, found {found} {targets.dtype}")
+    if not bool(targets.isfinite().all()):
+        raise ValueError("expected finite soft targets, found NaN or infinity")
 
 
 def chunks(total: int, largest: int | None) -> Sequence[slice]:

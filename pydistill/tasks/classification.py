@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill.errors import DataError
-from pydistill.tasks.base import Groups, Kind, Task
+from pydistill.tasks.base import Groups, Kind, Task, require_soft
 from pydistill.tasks.metric import RESAMPLES, Breakdown, Metric
 
 _SURE = 0.9
@@ -62,6 +62,10 @@ class Classification(Task):
         share = share.to(wide.dtype)
         return share.T @ wide, share.sum(0)
 
+    def check_soft(self, images: Tensor, targets: Tensor) -> None:
+        """(N, K) float32, finite."""
+        require_soft(targets, (len(images), self.outputs))
+
     def column(self, kind: Kind) -> str:
         return "label" if kind == "hard" else "target"
 
@@ -103,6 +107,18 @@ class Classification(Task):
 
     def target_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.probabilities(outputs).gather(1, targets[:, None]).squeeze(1)
+
+    def divergence(self, outputs: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        said = torch.log_softmax(outputs / temperature, 1)
+        return (torch.xlogy(targets, targets) - targets * said).sum(1)
+
+    def mix(self, targets: Tensor, partners: Tensor, share: Tensor) -> Tensor:
+        """(N, K) of the share's dtype: both images' classes, or what is given as (N, K), by the share."""
+        own, other = (
+            each if self.soft(each) else F.one_hot(each, self.outputs).to(share.dtype)
+            for each in (targets, partners)
+        )
+        return share[:, None] * own + (1 - share[:, None]) * other
 
     def values(self, targets: Tensor) -> Tensor:
         """(N, K): one-hot rows of classes, or probabilities, less 1 / K."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill.errors import DataError
-from pydistill.tasks.base import Groups, Kind, Movement, Task
+from pydistill.tasks.base import Groups, Kind, Movement, Task, require_soft
 from pydistill.tasks.masks import VOID, hard_masks, painted, palette, resized, shares
 from pydistill.tasks.segmentation_metric import SegmentationMetric
 
@@ -74,6 +74,17 @@ class Segmentation(Task):
             f"column {column}, but the {self.outputs} classes are numbered 0 to {self.outputs - 1} and "
             f"void is {VOID}; values without a class: {listed}"
         )
+
+    def check_soft(self, images: Tensor, targets: Tensor) -> None:
+        """(N, K, h, w) float32, finite, of the images' size or a whole number of times smaller."""
+        height, width = images.shape[2:]
+        grid = tuple(targets.shape[2:]) if targets.ndim == 4 else (height, width)
+        if min(grid) < 1 or height % grid[0] or width % grid[1]:
+            raise ValueError(
+                f"expected soft masks of {height}x{width} cells or a whole number of times fewer, found "
+                f"{grid[0]}x{grid[1]}"
+            )
+        require_soft(targets, (len(images), self.outputs, *grid))
 
     def check_outputs(self, outputs: Tensor, images: Tensor) -> None:
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

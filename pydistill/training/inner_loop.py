@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from pydistill import nets, optim, seeds
-from pydistill.augment import Augmentation, Parameters
+from pydistill.augment import Augmentation
 from pydistill.errors import DivergenceError
 from pydistill.ops.second_order import second_order
 from pydistill.optim import Tensors
+from pydistill.tasks import Task
+from pydistill.training.feed import augmented
 from pydistill.training.unrolled import State, Unrolled, unroll
 
 
@@ -34,6 +36,7 @@ class InnerLoop:
         networks: Several at once: parameters are stacked along a first axis (E, ...), as
             :func:`pydistill.nets.stack` makes them; each has its own order and augmentation, and losses are
             (T, E). None: one, not stacked.
+        task: How targets follow the augmentation; None: they are of the images as wholes and stay.
     """
 
     network: nets.Network
@@ -43,6 +46,7 @@ class InnerLoop:
     augment: str = "none"
     seed: int = 0
     networks: int | None = None
+    task: Task | None = None
 
     def start(self, parameters: Tensors, buffers: Mapping[str, Tensor] | None = None) -> State:
         """The first state: parameters, the optimiser's memory of them, buffers."""
@@ -79,7 +83,7 @@ class InnerLoop:
             at = first + int(bad[0])
             raise DivergenceError(
                 f"the inner loss is {float(done.losses[at - first].sum())} in step {at} of "
-                f"{first + steps}, at a learning rate of {self._rate(learned, at).item():g}"
+                f"{first + steps}, at a learning rate of {self.rate(learned, at).item():g}"
             )
         # running statistics are numbers beside the training: no step's outputs depend on them
         buffers = {name: value.detach() for name, value in done.state["buffers"].items()}
@@ -94,12 +98,12 @@ class InnerLoop:
         }
         buffers = {name: value.detach().clone() for name, value in state["buffers"].items()}
         with torch.enable_grad(), second_order(twice=tracked):
-            images, targets = self._batch(index, learned)
+            images, targets = self.batch(index, learned)
             losses = self._losses(parameters, buffers, images, targets)
             gradients = torch.autograd.grad(losses.sum(), list(parameters.values()), create_graph=tracked)
         named = dict(zip(parameters, gradients, strict=True))
         moved, memory = self._optimiser_with(learned).update(
-            parameters, named, state["optimiser"], self._rate(learned, index)
+            parameters, named, state["optimiser"], self.rate(learned, index)
         )
         return {"parameters": moved, "optimiser": memory, "buffers": buffers}, losses
 
@@ -117,7 +121,7 @@ class InnerLoop:
         losses: Tensor = torch.func.vmap(one)(parameters, dict(buffers), images, targets)
         return losses
 
-    def _batch(self, index: int, learned: Tensors) -> tuple[Tensor, Tensor]:
+    def batch(self, index: int, learned: Tensors) -> tuple[Tensor, Tensor]:
         """Images and targets of a step, each with a leading axis (E, ...) for stacked networks."""
         images, targets = learned["images"], learned["targets"]
         members = range(1 if self.networks is None else self.networks)
@@ -128,21 +132,9 @@ class InnerLoop:
             everything = torch.arange(len(images))
             flat = torch.cat([everything if pick is None else pick for pick in picks]).to(images.device)
             chosen, wanted = images[flat], targets[flat]
+        generators = [seeds.generator(self.seed, "inner augmentation", each, index) for each in members]
         augmentation = Augmentation.parse(self.augment)
-        if augmentation.transforms:
-            each, size = len(chosen) // len(members), (images.shape[2], images.shape[3])
-            drawn = [
-                augmentation.sample(
-                    each,
-                    seeds.generator(self.seed, "inner augmentation", member, index),
-                    together=True,
-                    size=size,
-                )
-                for member in members
-            ]
-            chosen = augmentation.apply_images(
-                chosen, Parameters(torch.cat([each.values for each in drawn]), size)
-            )
+        chosen, wanted = augmented(augmentation, chosen, wanted, generators, self.task)
         if self.networks is None:
             return chosen, wanted
         each = len(chosen) // len(members)
@@ -157,7 +149,8 @@ class InnerLoop:
         begin = index % a_pass * self.batch_size
         return torch.randperm(total, generator=generator)[begin : begin + self.batch_size]
 
-    def _rate(self, learned: Tensors, index: int) -> Tensor:
+    def rate(self, learned: Tensors, index: int) -> Tensor:
+        """The learning rate of a step, a scalar."""
         rate = learned["rate"]
         return rate[index] if rate.ndim else rate
 

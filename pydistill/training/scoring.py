@@ -22,7 +22,8 @@ class Scored:
     """A network's answers on a split.
 
     Attributes:
-        values: The metric's values by name, the headline first; fractions in [0, 1].
+        values: The metric's values by name, the headline first; fractions in [0, 1]. Others that are not
+            defined on the split, such as those of small objects where there are none, are left out.
         spread: Standard deviation of the headline over bootstrap samples of the split's images; None
             where there are too few.
         breakdown: The headline class by class; None where the task has none.
@@ -41,7 +42,11 @@ class Scored:
     def of(cls, metric: Metric) -> Self:
         """What a metric was given."""
         spread = metric.spread(seeds.generator(0, "test images"))
-        return cls(metric.compute(), None if math.isnan(spread) else spread, metric.breakdown())
+        found = metric.compute()
+        values = {
+            name: value for name, value in found.items() if name == metric.names[0] or not math.isnan(value)
+        }
+        return cls(values, None if math.isnan(spread) else spread, metric.breakdown())
 
 
 def score(

@@ -3,7 +3,7 @@
 [0] G. Hinton, O. Vinyals, J. Dean: Distilling the Knowledge in a Neural Network. arXiv:1503.02531: soft
     targets at a temperature.
 [1] Z. Shen, E. Xing: A Fast Knowledge Distillation Framework for Visual Recognition. ECCV 2022,
-    arXiv:2112.01528: targets of augmented views, kept with the views' parameters.
+    arXiv:2112.01528: targets of augmentations, kept with their parameters.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from pydistill.augment import Augmentation
 from pydistill.data.distilled import DistilledData
 from pydistill.data.formation import decode
 from pydistill.data.provenance import JSON
-from pydistill.data.recipe import Recipe, StoredNetwork, StoredViews
+from pydistill.data.recipe import Recipe, StoredAugmentations, StoredNetwork
 from pydistill.modes import plain_modes
 from pydistill.tasks import Task
 from pydistill.tasks.base import chunks
 
-KINDS = ("hard", "soft", "views")
+KINDS = ("hard", "soft", "augmentations")
 _AT_ONCE = 256
 
 
@@ -38,17 +38,19 @@ def relabel(
 ) -> DistilledData:
     """The same images with a teacher's targets.
 
-    Soft targets and views take bytes, which the set's ``nbytes`` count and a report shows. The class that
-    each image was made for is kept beside them, and the set's provenance records how it was relabelled.
+    Soft targets and augmentations take bytes, which the set's ``nbytes`` count and a report shows. The
+    class that each image was made for is kept beside them, and the set's provenance records how it was
+    relabelled.
 
     Args:
         distilled: The set; its own targets are left behind, its learning rate and augmentation stay.
         teacher: A network trained on the real data, preprocessed as the set was.
         kind: ``hard``: the most probable class of each stored image (over its views, where there are
-            several). ``soft``: probabilities of each stored image, averaged over its views. ``views``:
-            ``draws`` augmentations of each view are drawn and kept, each with its own probabilities ([1]).
+            several). ``soft``: probabilities of each stored image, averaged over its views.
+            ``augmentations``: as many as ``draws`` of each view are drawn and kept, each with its own
+            probabilities ([1]).
         temperature: Logits are divided by it.
-        draws: Augmentations of each view, under ``views``.
+        draws: Augmentations of each view, under ``augmentations``.
         seed: What they derive from.
         keep_teacher: Keep the teacher with the set, so that an evaluation can give random selections the
             same teacher's targets; its weights count in the set's bytes.
@@ -60,6 +62,8 @@ def relabel(
     checks.choice("kind", kind, KINDS)
     checks.number("temperature", temperature, above=0)
     checks.integer("draws", draws, 1)
+    if kind == "augmentations":
+        distilled.task.require_by_class("relabelling stored augmentations")
     expected = (distilled.shape, distilled.task.outputs)
     if (teacher.shape, teacher.outputs) != expected:
         raise ValueError(
@@ -73,26 +77,37 @@ def relabel(
         "teacher": network.architecture,
         "teacher_sha256": network.digest(),
         "temperature": temperature,
-        **({"draws": draws, "seed": seed} if kind == "views" else {}),
+        **({"draws": draws, "seed": seed} if kind == "augmentations" else {}),
     }
     answers = Answers(teacher, distilled.task, temperature)
-    views = None
-    if kind == "views":
-        views = answers.views(distilled.views()[0], distilled.augment, draws, seed)
-        targets = _of_stored(views.targets.mean(0), distilled.factor)
+    stored = None
+    if kind == "augmentations":
+        stored = answers.augmented(distilled.views()[0], distilled.augment, draws, seed)
+        targets = _of_stored(stored.targets.mean(0), distilled.factor)
     else:
         targets = answers.of_stored(distilled.images, distilled.factor)
     return dataclasses.replace(
         distilled,
         targets=distilled.task.hard(targets) if kind == "hard" else targets,
-        recipe=_recipe(distilled.recipe, network, temperature, views, keep_teacher),
-        origin=distilled.classes if distilled.origin is None else distilled.origin,
+        recipe=_recipe(distilled.recipe, network, temperature, stored, keep_teacher),
+        origin=_origin(distilled),
         provenance=dataclasses.replace(distilled.provenance, relabelled=record),
     )
 
 
+def _origin(distilled: DistilledData) -> Tensor | None:
+    """The class that each image was made for; None where an image is of no one class."""
+    if distilled.origin is not None or not distilled.task.by_class:
+        return distilled.origin
+    return distilled.classes
+
+
 def _recipe(
-    recipe: Recipe, network: StoredNetwork, temperature: float, views: StoredViews | None, keep: bool
+    recipe: Recipe,
+    network: StoredNetwork,
+    temperature: float,
+    stored: StoredAugmentations | None,
+    keep: bool,
 ) -> Recipe:
     kept = recipe.teacher
     same = kept is not None and kept.digest() == network.digest()
@@ -103,7 +118,7 @@ def _recipe(
         )
     return dataclasses.replace(
         recipe,
-        views=views,
+        augmentations=stored,
         loss="task",
         teacher=network if keep else kept,
         temperature=temperature if keep or same else recipe.temperature,
@@ -154,7 +169,7 @@ class Answers:
         """(M, K) for stored images (M, C, H, W), the mean over the views of each."""
         return _of_stored(self.of(decode(images, factor)), factor)
 
-    def views(self, images: Tensor, augment: str, draws: int, seed: int) -> StoredViews:
+    def augmented(self, images: Tensor, augment: str, draws: int, seed: int) -> StoredAugmentations:
         """Augmentations of views (V, C, H, W), each with what is said of it."""
         augmentation, size = Augmentation.parse(augment), (images.shape[2], images.shape[3])
         parameters, targets = [], []
@@ -163,7 +178,7 @@ class Answers:
             drawn = augmentation.sample(len(images), generator, together=False, size=size)
             parameters.append(drawn.values)
             targets.append(self.of(augmentation.apply_images(images, drawn)))
-        return StoredViews(torch.stack(parameters), torch.stack(targets))
+        return StoredAugmentations(torch.stack(parameters), torch.stack(targets))
 
 
 def _of_stored(targets: Tensor, factor: int) -> Tensor:

@@ -51,7 +51,7 @@ def test_bytes_by_part() -> None:
         "targets": 6 * 8,
         "rates": 8,
         "networks": 0,
-        "views": 0,
+        "augmentations": 0,
         "preprocess": 24,
         "total": 6 * 60 * 4 + 6 * 8 + 8 + 24,
     }

@@ -9,7 +9,7 @@ import torch
 import pydistill
 from pydistill import distill, evaluate
 from pydistill.data import DistilledData, load_data
-from pydistill.data.recipe import Recipe, StoredNetwork, StoredTraining, StoredViews
+from pydistill.data.recipe import Recipe, StoredAugmentations, StoredNetwork, StoredTraining
 from tests.conftest import blobs
 from tests.data.conftest import make_distilled
 
@@ -17,13 +17,13 @@ from tests.data.conftest import make_distilled
 def full(factor: int = 1, **changes: object) -> DistilledData:
     """A set with everything that a set can hold."""
     made = make_distilled(soft=True, factor=factor)
-    views = StoredViews(torch.rand(2, 6 * factor**2, 13), torch.rand(2, 6 * factor**2, 3))
+    views = StoredAugmentations(torch.rand(2, 6 * factor**2, 13), torch.rand(2, 6 * factor**2, 3))
     recipe = Recipe(
         training=StoredTraining(
             architecture="convnet", steps=2, rates=(0.1, 0.2), start={"a": torch.rand(2)}
         ),
         teacher=StoredNetwork("mlp", {"b": torch.rand(3)}),
-        views=views,
+        augmentations=views,
     )
     return replace(made, recipe=recipe, origin=torch.arange(3).repeat_interleave(2), **changes)
 
@@ -72,8 +72,8 @@ def test_a_subset_keeps_what_belongs_to_its_images(factor: int, tmp_path) -> Non
     assert some.classes.tolist() == [2, 0, 0]
     each = factor**2
     rows = [*range(4 * each, 5 * each), *range(2 * each)]
-    assert torch.equal(some.recipe.views.targets, made.recipe.views.targets[:, rows])
-    assert torch.equal(some.recipe.views.parameters, made.recipe.views.parameters[:, rows])
+    assert torch.equal(some.recipe.augmentations.targets, made.recipe.augmentations.targets[:, rows])
+    assert torch.equal(some.recipe.augmentations.parameters, made.recipe.augmentations.parameters[:, rows])
     assert some.recipe.teacher == made.recipe.teacher
     assert (some.provenance.ipc, some.provenance.part_of) == (2, 6)
     assert some.provenance.short_classes == {"bee/wasp": 0, "cat": each}
@@ -112,7 +112,7 @@ def test_a_set_moves_to_a_gpu_and_back(tmp_path) -> None:
         made.images,
         made.targets,
         made.origin,
-        made.recipe.views.targets,
+        made.recipe.augmentations.targets,
         *made.preprocess.tensors().values(),
     ]
     assert {value.device.type for value in held} == {"cuda"}
@@ -153,7 +153,7 @@ def test_sets_that_differ_anywhere_are_not_equal() -> None:
 
 def test_what_is_shown_is_short_and_holds_no_tensors(tiny) -> None:
     made, recipe = make_distilled(zca=True), full().recipe
-    some = (recipe, recipe.teacher, recipe.views, made.provenance)
+    some = (recipe, recipe.teacher, recipe.augmentations, made.provenance)
     for thing in (tiny, tiny.train, tiny.preprocess, made, full(), made.preprocess, *some):
         assert len(repr(thing)) < 450
         assert "tensor" not in repr(thing)

@@ -15,7 +15,7 @@ from pydistill.evaluation import named
 from pydistill.training.scoring import score
 
 NET = "mlp:width=64"
-KINDS = ("classes", "probabilities", "values", "views", "packed")
+KINDS = ("classes", "probabilities", "values", "augmentations", "packed")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def sets(digits):
         "values": dataclasses.replace(
             soft, targets=digits.task.values(plain.classes), recipe=Recipe(loss="squared")
         ),
-        "views": relabel(plain, teacher, "views", draws=3),
+        "augmentations": relabel(plain, teacher, "augmentations", draws=3),
         "packed": distill(digits, "random", ipc=10, factor=2, seed=1),
     }
 
@@ -182,8 +182,8 @@ def test_settings_and_augmentation_are_those_of_an_evaluation(sets):
 
 
 def test_with_classes_leaves_behind_what_belongs_to_other_labels(sets):
-    views = dataclasses.replace(sets["views"], learning_rate=0.2)
+    views = dataclasses.replace(sets["augmentations"], learning_rate=0.2)
     hard = views.with_classes()
-    assert (hard.label_kind, hard.learning_rate, hard.recipe.views) == ("classes", None, None)
+    assert (hard.label_kind, hard.learning_rate, hard.recipe.augmentations) == ("classes", None, None)
     assert torch.equal(hard.targets, sets["classes"].classes)
     assert sets["classes"].with_classes() is sets["classes"]

@@ -1,5 +1,7 @@
 """The list of methods read from their sources is the list of the methods themselves."""
 
+import dataclasses
+
 import pytest
 
 from pydistill.engine import catalogue
@@ -33,7 +35,9 @@ def family(tmp_path, monkeypatch):
 
 
 def registered():
-    return [catalogue.Summary(name, m.family, m.summary, m.citation) for name, m in methods().items()]
+    return [
+        catalogue.Summary(name, m.family, m.summary, m.citation, m.tasks) for name, m in methods().items()
+    ]
 
 
 def test_sources_say_what_the_methods_say(monkeypatch):
@@ -43,13 +47,18 @@ def test_sources_say_what_the_methods_say(monkeypatch):
 
 def test_texts_are_inherited_as_python_does(family):
     (family / "one.py").write_text(LITERAL)
-    assert catalogue.summaries() == [catalogue.Summary("mine", "selection", "of the base", "a b")]
+    mine = catalogue.Summary("mine", "selection", "of the base", "a b")
+    assert catalogue.summaries() == [mine]
+    more = LITERAL.replace('"a " "b"', '"a b"\n    tasks: ClassVar[tuple[str, ...]] = ("x", "y")')
+    (family / "one.py").write_text(more)
+    assert catalogue.summaries() == [dataclasses.replace(mine, tasks=("x", "y"))]
 
 
 @pytest.mark.parametrize(
     "spoilt",
     [
         LITERAL.replace('"mine"', "make_name()"),
+        LITERAL.replace('"a " "b"', '"a b"\n    tasks: ClassVar[tuple[str, ...]] = DENSE'),
         LITERAL.replace('"a " "b"', 'f"{a}"'),
         LITERAL.replace("class Base(Method)", "class Elsewhere(Method)"),
         LITERAL.replace('"of the base"', "text()").replace('"of the other"', "text()"),

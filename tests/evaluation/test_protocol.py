@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from pydistill.evaluation import PROTOCOLS, Protocol, named
+from pydistill.evaluation.origins import _protocol
 from pydistill.optim import Adam, Sgd
 from pydistill.optim.schedules import SCHEDULES
 
@@ -52,7 +53,15 @@ def test_changes_to_a_named_protocol_leave_the_rest():
 def test_record_holds_every_setting_as_json_can():
     record = Protocol(architectures=("mlp", "convnet")).record()
     assert record["architectures"] == ["mlp", "convnet"]
-    assert set(record) == {f.name for f in dataclasses.fields(Protocol)}
+    mixed = {"mix": "mixup:alpha=0.2", "average": 0.9}
+    assert {**record, **mixed} == Protocol(architectures=("mlp", "convnet"), **mixed).record()
+    assert set(record) | set(mixed) == {f.name for f in dataclasses.fields(Protocol)}
+
+
+def test_a_program_of_a_protocol_names_what_it_mixes_and_averages():
+    record = named("quick", mix="cutmix:alpha=1", epochs=3).record()
+    assert _protocol(record) == ("quick", {"mix": "cutmix:alpha=1", "epochs": 3})
+    assert _protocol(named("quick").record()) == ("quick", {})
 
 
 @pytest.mark.parametrize(
@@ -63,6 +72,8 @@ def test_record_holds_every_setting_as_json_can():
         (ValueError, "unknown kernel 'rbg'", {"kernels": ("rbg",)}),
         (TypeError, "tuple of texts", {"kernels": "rbf"}),
         (ValueError, "names one twice", {"architectures": ("mlp", "mlp")}),
+        (ValueError, "unknown mixing 'cutmixx'", {"mix": "cutmixx"}),
+        (ValueError, r"average must be within \[0, 1\), got 1", {"average": 1}),
         (TypeError, "repeats must be an integer", {"repeats": 2.0}),
         (TypeError, "epochs must be an integer", {"epochs": True}),
         (ValueError, "repeats must be at least 1, got 0", {"repeats": 0}),

@@ -1,4 +1,4 @@
-"""A set is used as it was learned: its own training, its kernel, its stored views."""
+"""A set is used as it was learned: its own training, its kernel, its stored augmentations."""
 
 import dataclasses
 
@@ -9,7 +9,11 @@ from pydistill import DivergenceError, KernelRidge, distill, evaluate, nets, rel
 from pydistill.augment import Augmentation, Parameters
 from pydistill.data.recipe import Recipe, StoredTraining
 from pydistill.evaluation import Protocol
+from pydistill.evaluation.as_learned import train_as_learned
 from pydistill.optim import Sgd
+from pydistill.tasks import Classification
+from pydistill.training.descent import Objective
+from pydistill.training.inner_loop import InnerLoop
 from pydistill.training.samples import TensorSamples
 from pydistill.training.scoring import score
 from pydistill.training.trainer import Training, TrainingJob, train
@@ -78,30 +82,30 @@ def test_a_learned_rate_that_breaks_a_training_is_named(tiny) -> None:
         evaluate(dataclasses.replace(made, recipe=Recipe(training=training)), tiny, PROTOCOL)
 
 
-def test_stored_views_are_trained_on_in_turn_with_their_targets(tiny) -> None:
+def test_stored_augmentations_are_trained_on_in_turn_with_their_targets(tiny) -> None:
     made = dataclasses.replace(distill(tiny, "random", ipc=2), augment="crop_flip")
     teacher = nets.build(NET, tiny.shape, 3, torch.Generator().manual_seed(1))
-    viewed = relabel(made, teacher, "views", draws=2, temperature=2.0)
-    views = viewed.recipe.views
-    samples = TensorSamples(viewed.images, viewed.targets)
-    job = TrainingJob(samples, 0, viewed.augment, views=views)
+    labelled = relabel(made, teacher, "augmentations", draws=2, temperature=2.0)
+    stored = labelled.recipe.augmentations
+    samples = TensorSamples(labelled.images, labelled.targets)
+    job = TrainingJob(samples, 0, labelled.augment, augmentations=stored)
     training = Training(steps=3, optimiser=Sgd(), learning_rate=0.1, schedule="constant")
     (done,) = train(NET, [job], tiny.task, training)
 
     network = nets.build(NET, tiny.shape, 3, seeds.generator(0, "initial weights"))
     for step in range(3):
         seen = Augmentation.parse("crop_flip").apply_images(
-            viewed.images, Parameters(views.parameters[step % 2], (8, 8))
+            labelled.images, Parameters(stored.parameters[step % 2], (8, 8))
         )
-        loss = tiny.task.loss(network(seen), views.targets[step % 2])
+        loss = tiny.task.loss(network(seen), stored.targets[step % 2])
         slopes = torch.autograd.grad(loss, list(network.parameters()))
         with torch.no_grad():
             for weight, slope in zip(network.parameters(), slopes, strict=True):
                 weight -= 0.1 * slope
     for name, weight in network.named_parameters():
         torch.testing.assert_close(done.parameters[name], weight.detach(), rtol=1e-4, atol=1e-6)
-    assert any("stored augmented views" in note for note in evaluate(viewed, tiny, PROTOCOL).notes)
-    with pytest.raises(ValueError, match="an ensemble does not take stored views"):
+    assert any("stored augmentations" in note for note in evaluate(labelled, tiny, PROTOCOL).notes)
+    with pytest.raises(ValueError, match="an ensemble does not take stored augmentations"):
         train(NET, [job], tiny.task, training, execution="ensemble")
 
 
@@ -141,3 +145,40 @@ def test_features_of_every_trained_network_are_a_kernel(tiny) -> None:
 def test_a_training_out_of_range_is_refused(changes, words) -> None:
     with pytest.raises(ValueError, match=words):
         StoredTraining(**{"architecture": NET, "steps": 3, **changes})
+
+
+@pytest.mark.parametrize("network", ["convnet:width=16,depth=2", "convnet:width=4,depth=1,norm=batch"])
+@pytest.mark.parametrize(
+    ("augment", "batch_size", "optimiser"), [("none", None, "adam"), ("color_crop_flip", 3, "sgd")]
+)
+def test_a_set_is_trained_on_as_it_was_learned_to_the_bit(network, augment, batch_size, optimiser) -> None:
+    shape, task = (3, 16, 16), Classification(("a", "b", "c"))
+    images = torch.randn(7, *shape, generator=seeds.generator(0))
+    samples = TensorSamples(images, torch.arange(7) % 3)
+    training = StoredTraining(
+        architecture=network, steps=5, rates=(0.1, 0.05, 0.1, 0.02, 0.1), optimiser=optimiser,
+        momentum=0.9, weight_decay=1e-3, batch_size=batch_size, augment=augment,
+    )  # fmt: skip
+    one, other = (nets.build(network, shape, 3, seeds.generator(1)) for _ in range(2))
+    loss = train_as_learned(training, one, samples, Objective(task), 5)
+    loop = InnerLoop(other, task.loss, training.make_optimiser(), batch_size, augment, 5)
+    start = {name: value.detach() for name, value in other.named_parameters()}
+    rates = torch.tensor(training.rates)
+    done = loop.train(
+        loop.start(start, dict(other.named_buffers())),
+        {**dict(zip(("images", "targets"), samples.batch(None), strict=True)), "rate": rates},
+        steps=5,
+    )  # fmt: skip
+    expected = {**done.state["parameters"], **done.state["buffers"]}
+    assert all(torch.equal(value, expected[name]) for name, value in one.state_dict().items())
+    assert loss == float(done.losses[-1])
+
+
+def test_a_training_that_a_set_was_learned_through_may_diverge(tiny) -> None:
+    training = StoredTraining(architecture=NET, steps=9, rates=(1e30,))
+    network = nets.build(NET, tiny.shape, 3, seeds.generator(0))
+    samples = TensorSamples(
+        *(part[:9] for part in (tiny.inputs(tiny.train, slice(None)), tiny.train.targets))
+    )
+    with pytest.raises(DivergenceError, match=r"in step \d of 9, at a learning rate of 1e\+30"):
+        train_as_learned(training, network, samples, Objective(tiny.task), 0)

@@ -138,7 +138,7 @@ def test_random_selections_that_would_be_trained_alike_are_trained_once(tiny, te
     assert any("No network is kept with the set" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("kind", ["soft", "views"])
+@pytest.mark.parametrize("kind", ["soft", "augmentations"])
 def test_a_network_kept_with_the_set_labels_random_selections_too(tiny, teacher, kind):
     made = distill(tiny, "random", ipc=2, seed=3)
     kept = relabel(made, teacher, kind, temperature=2.0, draws=2, keep_teacher=True)
@@ -150,8 +150,8 @@ def test_a_network_kept_with_the_set_labels_random_selections_too(tiny, teacher,
         said = torch.softmax(teacher(sets.random[0].images) / 2.0, 1).detach()
         torch.testing.assert_close(drawn.samples.batch(None)[1], said)
     else:
-        assert drawn.views.targets.shape == kept.recipe.views.targets.shape
-        assert not torch.equal(drawn.views.parameters, kept.recipe.views.parameters)
+        assert drawn.augmentations.targets.shape == kept.recipe.augmentations.targets.shape
+        assert not torch.equal(drawn.augmentations.parameters, kept.recipe.augmentations.parameters)
     report = evaluate(kept, tiny, SHORT)
     assert len(of(report, "stored", "random")) == 4
     assert of(report, "stored", "random") != of(report, "classes", "random")

@@ -21,12 +21,12 @@ def values(tiny):
     return distill(tiny, "kip", ipc=2, iterations=1, batch_real=9)
 
 
-@pytest.mark.parametrize("kind", ["hard", "soft", "views"])
+@pytest.mark.parametrize("kind", ["hard", "soft", "augmentations"])
 def test_provenance_says_how_a_set_was_relabelled(values, teacher, kind, tmp_path):
     made = relabel(values, teacher, kind, temperature=2.0, draws=3, seed=5)
     digest = StoredNetwork(NET, teacher.state_dict()).digest()
     expected = {"kind": kind, "teacher": NET, "teacher_sha256": digest, "temperature": 2.0}
-    if kind == "views":
+    if kind == "augmentations":
         expected |= {"draws": 3, "seed": 5}
     assert made.provenance.relabelled == expected
     assert values.provenance.relabelled is None
@@ -36,7 +36,7 @@ def test_provenance_says_how_a_set_was_relabelled(values, teacher, kind, tmp_pat
     assert torch.equal(found.origin, made.origin)
 
 
-@pytest.mark.parametrize("kind", ["hard", "soft", "views"])
+@pytest.mark.parametrize("kind", ["hard", "soft", "augmentations"])
 def test_values_become_targets_of_the_tasks_own_loss_and_origin_stays(values, teacher, kind):
     made = relabel(values, teacher, kind)
     assert values.recipe.loss == "squared"
@@ -73,7 +73,7 @@ def test_a_teacher_is_kept_where_asked_for_and_counted(values, teacher, tmp_path
 def test_a_teachers_mode_and_global_generator_are_left_alone(values, teacher):
     teacher.train()
     before = torch.get_rng_state()
-    relabel(values, teacher, "views", draws=2)
+    relabel(values, teacher, "augmentations", draws=2)
     assert teacher.training
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -124,7 +124,7 @@ def test_lower_precision_rounds_the_network_and_nothing_else(execution):
 
 
 def test_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16; got 'half'"):
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, bfloat16; got 'half'"):
         teach(CONVNET, [TrainingJob(samples(0), seed=0)], Training(steps=1, precision="half"))
 
 
