@@ -167,9 +167,7 @@ def test_torch_data_sets_with_masks() -> None:
     with pytest.raises(DataError, match="is for segmentation, but task='classification' was asked for"):
         load_data(mixed, task="classification")
     wrong = Scenes(lambda at, size: picture_mask(at, size if at != 5 else (5, 8)))
-    with pytest.raises(
-        DataError, match=r"Scenes, train, image 5: the mask is 5 x 8 .* but its image 6 x 8"
-    ):
+    with pytest.raises(DataError, match=r"train, image 5: the mask is 5 x 8 .* but its image 6 x 8"):
         load_data(wrong)
     coloured = Scenes(lambda at, size: Image.fromarray(images(12, size)[at]))
     with pytest.raises(DataError, match="train: item 0: this mask codes classes by colours"):

@@ -8,7 +8,7 @@ from torch import Tensor
 from pydistill.data.real import Split
 from pydistill.data.sources.boxes import Boxes
 from pydistill.data.sources.letterbox import Size
-from pydistill.data.sources.masks import Masks
+from pydistill.data.sources.mask_classes import Masks
 from pydistill.tasks import Task
 
 

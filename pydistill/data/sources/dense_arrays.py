@@ -13,7 +13,8 @@ from pydistill.data.sources.boxes import Objects, understand_boxes
 from pydistill.data.sources.dense import Dense, dense_splits
 from pydistill.data.sources.labels import as_array
 from pydistill.data.sources.letterbox import Size
-from pydistill.data.sources.masks import MaskSplit, Values, from_arrays, understand_masks
+from pydistill.data.sources.mask_classes import understand_masks
+from pydistill.data.sources.masks import MaskSplit, Values, from_arrays
 from pydistill.data.sources.pixels import letterboxed
 from pydistill.errors import DataError
 

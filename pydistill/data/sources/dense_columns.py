@@ -13,8 +13,9 @@ from pydistill.data.sources.boxes import Objects, understand_boxes
 from pydistill.data.sources.column_choice import Chosen, ObjectColumns
 from pydistill.data.sources.dense import Dense, dense_splits
 from pydistill.data.sources.letterbox import Size
+from pydistill.data.sources.mask_classes import understand_masks
 from pydistill.data.sources.mask_names import names_beside
-from pydistill.data.sources.masks import MaskSplit, Values, decode_masks, from_arrays, understand_masks
+from pydistill.data.sources.masks import MaskSplit, Values, decode_masks, from_arrays
 from pydistill.data.sources.picture import Seen
 from pydistill.data.sources.pixels import decode_whole, from_array, letterboxed
 from pydistill.errors import DataError

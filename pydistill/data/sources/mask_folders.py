@@ -13,8 +13,9 @@ from pydistill.data.sources.dense import dense_splits
 from pydistill.data.sources.folders import content
 from pydistill.data.sources.inside import own_folder, read_inside
 from pydistill.data.sources.letterbox import Size
+from pydistill.data.sources.mask_classes import understand_masks
 from pydistill.data.sources.mask_names import names_beside
-from pydistill.data.sources.masks import MaskSplit, Values, decode_masks, understand_masks
+from pydistill.data.sources.masks import MaskSplit, Values, decode_masks
 from pydistill.data.sources.names import assign, read_name
 from pydistill.data.sources.picture import Seen
 from pydistill.data.sources.pixels import Encoded, decode_whole
