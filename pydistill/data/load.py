@@ -189,7 +189,7 @@ def _read(source: object, options: Options) -> Raw:
         raise DataError(f"{path} holds a distilled set: read it with DistilledData.load, not as real data")
     able = (kind for kind in SOURCES if options.task in (None, *kind.tasks))
     kind = next((kind for kind in able if kind.recognises(source)), None)
-    if path is not None and path.is_dir() and (kind is None or not kind.understands):
+    if path is not None and path.is_dir() and (kind is None or kind.yields):
         inner = _inside(path, options.task)
         if inner is not None:
             raw = _read(inner, options)

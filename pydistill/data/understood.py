@@ -10,7 +10,7 @@ from pydistill.data.real import Split
 from pydistill.data.sources.base import Raw
 from pydistill.data.sources.boxes import tell_boxes
 from pydistill.data.sources.labels import some
-from pydistill.data.sources.masks import tell_masks
+from pydistill.data.sources.mask_classes import tell_masks
 
 _TELLERS: Mapping[str, Callable[[Tensor, Sequence[str]], tuple[str, ...]]] = {
     "segmentation": tell_masks,

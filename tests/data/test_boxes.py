@@ -319,6 +319,7 @@ def coco(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         ("{split}.json", "images"),
         ("annotations/{split}.json", "images/{split}"),
         ("data/{split}/labels.json", "data/{split}/data"),
+        ("archive/{split}.json", "archive/{split}"),
     ],
 )
 def test_json_as_coco_has_it(tmp_path: Path, coco: Callable[..., Any], file: str, images: str) -> None:
@@ -332,7 +333,8 @@ def test_json_as_coco_has_it(tmp_path: Path, coco: Callable[..., Any], file: str
     assert real(data.test.targets[1]) == [[kind, *box] for kind, box in zip(classes, boxes, strict=True)]
     assert np.array_equal(data.test.images[1].numpy(), np.asarray(photo(21)).transpose(2, 0, 1))
     assert told(data, "task: detection, by boxes in JSON as COCO has them")
-    assert told(data, "train 4 (file 'data/" if file.startswith("data") else "train 4 (file '")
+    name = file.format(split="train").removeprefix("data/").removeprefix("archive/")
+    assert told(data, f"train 4 (file '{name}')") or told(data, f"train 4 (file 'data/{name}')")
 
 
 def test_one_file_of_coco_is_split(tmp_path: Path, coco: Callable[..., Any]) -> None:
@@ -418,6 +420,25 @@ def test_damaged_json_is_named(tmp_path: Path, coco: Callable[..., Any]) -> None
             DataError, match=r"both stand for the train split|named after the training split"
         ):
             load_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "others", "name", "text", "kind"),
+    [
+        ("images/train", "labels/train", "0.txt", "0 0.5 0.5 0.25 0.125\n", "YOLO"),
+        ("train/images", "train/labels", "0.txt", "3 0.5 0.5 0.25 1\n", "YOLO"),
+        ("JPEGImages", "Annotations", "0.xml", "<annotation><object/></annotation>", "Pascal VOC"),
+    ],
+)
+def test_boxes_in_a_file_an_image_are_refused_with_what_to_do(
+    tmp_path: Path, images: str, others: str, name: str, text: str, kind: str
+) -> None:
+    for folder in (images, others):
+        (tmp_path / folder).mkdir(parents=True)
+    photo(0).save(tmp_path / images / "0.jpg")
+    (tmp_path / others / name).write_text(text)
+    with pytest.raises(DataError, match=rf"as {kind} has them .*convert them to COCO's JSON"):
+        load_data(tmp_path)
 
 
 def test_the_real_blood_cells(real_data_folder: Path, tmp_path: Path) -> None:

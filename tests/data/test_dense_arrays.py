@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pydistill.data import RealData, load_data
 from pydistill.errors import DataError
@@ -125,3 +126,66 @@ def test_targets_that_do_not_fit_are_named() -> None:
 def test_a_split_without_targets_is_left_out() -> None:
     source = {"x_train": images(), "y_train": masks(), "x_test": images(4), "y_test": None}
     assert told(load_data(source), "the test split of the source has no targets: it is left out")
+
+
+class Scenes(torch.utils.data.Dataset):
+    """Items of a picture and whatever ``target`` makes of a number."""
+
+    def __init__(
+        self, target: Any, count: int = 12, sizes: tuple[tuple[int, int], ...] = ((6, 8),)
+    ) -> None:
+        self.target, self.count, self.sizes = target, count, sizes
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, at: int) -> tuple[Any, Any]:
+        size = self.sizes[at % len(self.sizes)]
+        return Image.fromarray(images(12, size)[at]), self.target(at, size)
+
+
+def picture_mask(at: int, size: tuple[int, int]) -> Image.Image:
+    return Image.fromarray(masks(12, 3, size)[at].astype(np.uint8))
+
+
+def tensor_mask(at: int, size: tuple[int, int]) -> torch.Tensor:
+    return torch.from_numpy(masks(12, 3, size)[at])
+
+
+def test_torch_data_sets_with_masks() -> None:
+    plain = load_data((images(), masks()))
+    for target in (picture_mask, tensor_mask, lambda at, size: tensor_mask(at, size)[None].numpy()):
+        data = load_data(Scenes(target))
+        assert isinstance(data.task, Segmentation)
+        assert data.fingerprint == plain.fingerprint
+    mixed = Scenes(picture_mask, sizes=((6, 8), (8, 6)))
+    with pytest.raises(DataError, match=r"item 1 has shape \(3, 8, 6\).*give size=.* to letter-box"):
+        load_data(mixed)
+    data = load_data(mixed, size=8)
+    assert data.shape == (3, 8, 8)
+    assert int((whole(data) == 255).sum()) == 12 * 16
+    with pytest.raises(DataError, match="is for segmentation, but task='classification' was asked for"):
+        load_data(mixed, task="classification")
+    wrong = Scenes(lambda at, size: picture_mask(at, size if at != 5 else (5, 8)))
+    with pytest.raises(DataError, match=r"train, image 5: the mask is 5 x 8 .* but its image 6 x 8"):
+        load_data(wrong)
+    coloured = Scenes(lambda at, size: Image.fromarray(images(12, size)[at]))
+    with pytest.raises(DataError, match="train: item 0: this mask codes classes by colours"):
+        load_data(coloured)
+
+
+def test_torch_data_sets_with_boxes() -> None:
+    made = Scenes(lambda at, size: boxes()[at, : 2 - (at % 2 == 0)])
+    made.classes = ["cat", "dog"]
+    data = load_data((made, Scenes(lambda at, size: None, 4)))
+    assert isinstance(data.task, Detection)
+    assert data.task.class_names == ("cat", "dog")
+    assert torch.equal(data.train.targets, load_data((images(), boxes())).train.targets)
+    assert told(data, "the test split of the source has no targets: it is left out")
+
+
+def test_values_of_masks_that_lie_far_apart_are_refused() -> None:
+    far = masks().astype(np.int64)
+    far[3, 0, 0] = 2**40
+    with pytest.raises(DataError, match=r"arrays, train, image 3: mask values run from 0 to 1099511627776"):
+        load_data((images(), far))

@@ -179,7 +179,7 @@ def test_columns_that_leave_a_choice_are_listed(
     with pytest.raises(DataError, match=r"give target_column.*img \(Image\), fine \(ClassLabel\), coarse"):
         load_data(made(target="fine", **coarse))
     with pytest.raises(DataError, match="give image_column"):
-        load_data(made(mask=([picture(0)] * 20, datasets.Image())))
+        load_data(made(second=([picture(0)] * 20, datasets.Image())))
     with pytest.raises(DataError, match="give target_column"):
         load_data(made(named=False, target="age"))
     with pytest.raises(DataError, match="image_column='pic' is not among its columns"):

@@ -339,6 +339,14 @@ def test_folders_of_pairs_without_splits(tmp_path: Path, pairs: Callable[..., No
     assert data.name == tmp_path.name
 
 
+def test_a_wrapping_folder_of_pairs_is_taken_off(tmp_path: Path, pairs: Callable[..., None]) -> None:
+    pairs("archive/set/images", "archive/set/masks", 12)
+    (tmp_path / "docs").mkdir()
+    data = load_data(tmp_path)
+    assert sum(parts(data)) == 12
+    assert told(data, "'archive/set/images/0.jpg' and 'archive/set/masks/0.png'")
+
+
 def test_splits_called_differently_agree(tmp_path: Path, pairs: Callable[..., None]) -> None:
     pairs("images/training", "annotations/train", 4)
     pairs("images/val", "annotations/validation", 3, 10)
@@ -469,6 +477,7 @@ def test_images_and_masks_are_letter_boxed_alike(tmp_path: Path, pairs: Callable
             tall += bool(void[:, :4].all()) and bool(void[:, 12:].all())
     assert (wide, tall) == (4, 4)
     assert told(data, "50.0 % of all training pixels are void")
+    assert told(data, "images of 4 x 8 to 8 x 4 are letter-boxed to 16 x 16: scaled in proportion")
 
 
 def test_every_pixel_of_a_letter_boxed_mask_is_the_nearest_one() -> None:

@@ -11,7 +11,7 @@ from pydistill.data.sources.idx import IdxFolder
 from pydistill.data.sources.mask_folders import MaskFolder
 from pydistill.data.sources.matlab import MatlabFiles
 from pydistill.data.sources.parquet import LocalParquet
-from pydistill.data.sources.refused import NotRead
+from pydistill.data.sources.refused import BoxesNotRead, NotRead
 from pydistill.data.sources.tabular import Frame, TableFile, TableFolder
 from pydistill.data.sources.torch_dataset import TorchDataset
 
@@ -30,6 +30,7 @@ SOURCES: tuple[Source, ...] = (
     MatlabFiles(),
     CocoFolder(),
     MaskFolder(),
+    BoxesNotRead(),
     ImageFolder(),
     TableFolder(),
     NotRead(),

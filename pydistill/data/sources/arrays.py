@@ -9,7 +9,7 @@ from pydistill.data.real import Split
 from pydistill.data.sources.array_names import SHOWN, flattened, pairs
 from pydistill.data.sources.base import TASKS, Options, Raw, Source, as_path, surroundings
 from pydistill.data.sources.dense import Dense
-from pydistill.data.sources.dense_arrays import kind_of, may_be_dense, read_dense
+from pydistill.data.sources.dense_arrays import kind_of, may_be_dense, read_dense, whole
 from pydistill.data.sources.labels import some, understand
 from pydistill.data.sources.npz import read_npz
 from pydistill.data.sources.pixels import from_array
@@ -92,7 +92,8 @@ def _read(
         pictures = {split: images(split) for split, found in targets.items() if found is not None}
         kind = kind_of(pictures["train"], targets["train"], options, f"{name}, {chosen['train'][1]}")
         if kind != "classification":
-            return read_dense(name, pictures, targets, kind, options)
+            read = {split: whole(found, options.size) for split, found in pictures.items()}
+            return read_dense(name, read, targets, kind, options)
     labels = {split: [None] if found is None else found for split, found in targets.items()}
     learned = understand(labels, options.class_names)
     splits = {split: Split(images(split), each) for split, each in learned.targets.items()}

@@ -104,12 +104,14 @@ class Source(ABC):
         takes: The :class:`Options` that mean something to it, beside ``size`` and ``task``.
         tasks: What it may be read for.
         part_of: Names of other kinds that look at its files themselves.
+        yields: Whether a data set in a folder within goes before it.
     """
 
     understands: ClassVar[str]
     takes: ClassVar[frozenset[str]] = frozenset()
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     part_of: ClassVar[frozenset[str]] = frozenset()
+    yields: ClassVar[bool] = False
 
     @abstractmethod
     def recognises(self, source: object) -> bool:

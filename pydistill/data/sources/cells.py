@@ -106,13 +106,13 @@ def encoded(table: Any, column: str, where: str, roots: tuple[Path, ...]) -> Ite
         for value in from_arrow(part, column, where):
             value = {"bytes": value} if isinstance(value, bytes) else value
             title = f"{where}, row {at}" + (f" ({value['path']})" if value and value.get("path") else "")
-            yield title, _content(value, title, roots)
+            yield title, _content(value, column, title, roots)
             at += 1
 
 
-def _content(value: Any, title: str, roots: tuple[Path, ...]) -> bytes:
+def _content(value: Any, column: str, title: str, roots: tuple[Path, ...]) -> bytes:
     if value and value.get("bytes") is not None:
         return bytes(value["bytes"])
     if value and value.get("path"):
         return read_inside(value["path"], roots, title)
-    raise DataError(f"{title} holds no image")
+    raise DataError(f"{title} holds no image in column {column!r}")

@@ -76,7 +76,7 @@ class CocoFolder(Source):
     def read(self, source: object, options: Options) -> Raw:
         path = as_path(source)
         assert path is not None
-        root = path.absolute() if path.is_dir() else path.absolute().parent
+        root = _unwrapped(path.absolute()) if path.is_dir() else path.absolute().parent
         notes: list[str] = []
         files = {split: _open(file, root) for split, file in _by_split(path, notes).items()}
         images: dict[str, Tensor] = {}
@@ -95,7 +95,7 @@ class CocoFolder(Source):
             objects[split] = _objects(file, split)
             names[split] = tuple(file.categories.values())
         read = understand_boxes(objects, shapes, options, names)
-        made = dense_splits(images, read, seen.notes())
+        made = dense_splits(images, read, seen.notes(), shapes, options.size)
         return Raw.of(
             source_name(path),
             made.task,
@@ -107,6 +107,15 @@ class CocoFolder(Source):
         )
 
 
+def _unwrapped(folder: Path) -> Path:
+    """The folder that holds more than one folder, where others hold nothing else."""
+    inner = shown(folder)
+    while len(inner) == 1 and inner[0].is_dir() and not _may_hold(inner[0]):
+        folder = inner[0]
+        inner = shown(folder)
+    return folder
+
+
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
@@ -116,7 +125,7 @@ def _files(path: Path, deepest: int = _DEEPEST) -> list[Path]:
     if path.is_file():
         return [path.absolute()] if path.suffix.lower() == ".json" and _begins(path) else []
     found: list[Path] = []
-    for entry in shown(path.absolute()):
+    for entry in shown(_unwrapped(path.absolute())):
         if entry.is_file() or (deepest and _may_hold(entry)):
             found += _files(entry, deepest - 1)
     return found

@@ -1,7 +1,7 @@
 """Arrays of masks (N, H, W), and of boxes (N, B, 5) or a list of (B, 5), beside arrays of images."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,13 @@ from pydistill.data.sources.boxes import Objects, understand_boxes
 from pydistill.data.sources.dense import Dense, dense_splits
 from pydistill.data.sources.labels import as_array
 from pydistill.data.sources.letterbox import Size
-from pydistill.data.sources.masks import MaskSplit, Values, from_arrays, understand_masks
+from pydistill.data.sources.mask_classes import understand_masks
+from pydistill.data.sources.masks import MaskSplit, Values, from_arrays
 from pydistill.data.sources.pixels import letterboxed
 from pydistill.errors import DataError
 
+Whole: TypeAlias = tuple[Tensor, list[Size]]
+"""Images (N, C, H, W), and the height and width that each had before it was scaled."""
 _COLUMNS = 5
 """Class, x, y, width, height."""
 _PADDING = -1
@@ -95,45 +98,57 @@ def _are_boxes(array: npt.NDArray[Any]) -> bool:
     )
 
 
+def whole(images: Tensor, size: Size | None) -> Whole:
+    """Images (N, C, H, W), letter-boxed where ``size`` is given, and the size that each had."""
+    shapes = [(images.shape[2], images.shape[3])] * len(images)
+    if size is None or not len(images):
+        return images, shapes
+    return torch.cat([letterboxed(part, size) for part in torch.split(images, 1024)]), shapes
+
+
 def read_dense(
-    name: str, images: Mapping[str, Tensor], targets: Mapping[str, Any], kind: str, options: Options
+    name: str, images: Mapping[str, Whole], targets: Mapping[str, Any], kind: str, options: Options
 ) -> Dense:
-    """Splits of images (N, C, H, W) and masks or boxes; those without targets (None) are left out.
+    """Splits of images and masks or boxes; those without targets (None) are left out.
+
+    Args:
+        name: Of the source, for messages.
+        images: Of every split with targets, see :func:`whole`.
+        targets: Masks or boxes of every image.
+        kind: The task.
+        options: As the caller gave them.
 
     Raises:
         DataError: Targets do not fit the images, or are wrong; split and image are named.
     """
     notes = [f"task: {kind}, by the shape of the targets"] if options.task is None else []
-    known = {split: _array(found) for split, found in targets.items() if found is not None}
+    known = {split: found for split, found in targets.items() if found is not None}
     lacking = [split for split in targets if split not in known]
     notes += [f"the {split} split of the source has no targets: it is left out" for split in lacking]
-    shapes: dict[str, list[Size]] = {}
-    whole: dict[str, Tensor] = {}
     for split, found in known.items():
-        pictures = images[split]
-        if len(pictures) != len(found):
-            raise DataError(f"{name}, {split}: {len(pictures)} images but targets of {len(found)}")
-        shapes[split] = [(pictures.shape[2], pictures.shape[3])] * len(pictures)
-        whole[split] = pictures
-        if options.size is not None and len(pictures):
-            parts = [letterboxed(part, options.size) for part in torch.split(pictures, 1024)]
-            whole[split] = torch.cat(parts)
+        if len(images[split][0]) != len(found):
+            raise DataError(f"{name}, {split}: {len(images[split][0])} images but targets of {len(found)}")
+    pictures = {split: images[split][0] for split in known}
+    shapes = {split: images[split][1] for split in known}
     if kind == "detection":
         objects = {split: _objects(found, f"{name}, {split}") for split, found in known.items()}
-        return dense_splits(whole, understand_boxes(objects, shapes, options), tuple(notes))
+        boxes = understand_boxes(objects, shapes, options)
+        return dense_splits(pictures, boxes, notes, shapes, options.size)
     values = Values()
     masks: dict[str, MaskSplit] = {}
     for split, found in known.items():
         titles = [f"{name}, {split}, image {at}" for at in range(len(found))]
-        masks[split] = from_arrays(_plane(found), titles, shapes[split], options.size, values)
-    return dense_splits(whole, understand_masks(masks, values, options, None, (name,)), tuple(notes))
+        each = found if isinstance(found, list | tuple) else _plane(as_array(found))
+        masks[split] = from_arrays(map(as_array, each), titles, shapes[split], options.size, values)
+    read = understand_masks(masks, values, options, None, (name,))
+    return dense_splits(pictures, read, notes, shapes, options.size)
 
 
-def _objects(found: npt.NDArray[Any], where: str) -> list[Objects]:
+def _objects(found: Any, where: str) -> list[Objects]:
     """Rows of every image but padding; classes that are whole numbers as such."""
     made = []
     for at, each in enumerate(found):
-        rows = np.asarray(each, np.float64)
+        rows = as_array(each).astype(np.float64)
         rows = rows[rows[:, 0] != _PADDING]
         labels = [int(row) if np.isfinite(row) and row == int(row) else float(row) for row in rows[:, 0]]
         made.append(Objects(f"{where}, image {at}", rows[:, 1:].tolist(), labels))

@@ -13,8 +13,9 @@ from pydistill.data.sources.boxes import Objects, understand_boxes
 from pydistill.data.sources.column_choice import Chosen, ObjectColumns
 from pydistill.data.sources.dense import Dense, dense_splits
 from pydistill.data.sources.letterbox import Size
+from pydistill.data.sources.mask_classes import understand_masks
 from pydistill.data.sources.mask_names import names_beside
-from pydistill.data.sources.masks import MaskSplit, Values, decode_masks, from_arrays, understand_masks
+from pydistill.data.sources.masks import MaskSplit, Values, decode_masks, from_arrays
 from pydistill.data.sources.picture import Seen
 from pydistill.data.sources.pixels import decode_whole, from_array, letterboxed
 from pydistill.errors import DataError
@@ -45,6 +46,7 @@ def read_masks(
     """
     values, seen, notes = Values(), Seen(), []
     images: dict[str, Tensor] = {}
+    shapes: dict[str, Sequence[Size]] = {}
     masks: dict[str, MaskSplit] = {}
     kind = sets["train"].features[chosen.target]
     for split, table in sets.items():
@@ -54,18 +56,18 @@ def read_masks(
                 raise DataError(f"{where}: no image has a mask: give the masks of the training images")
             notes.append(f"the {split} split of the source has no masks: it is left out")
             continue
-        images[split], shapes = _images(table, chosen.image, where, options, seen, roots)
+        images[split], shapes[split] = _images(table, chosen.image, where, options, seen, roots)
         if cells.holds_files(kind):
             encoded = cells.encoded(table, chosen.target, where, roots)
-            masks[split] = decode_masks(encoded, shapes, options.size, values)
+            masks[split] = decode_masks(encoded, shapes[split], options.size, values)
         else:
             grids = cells.values(table, chosen.target, where)
             titles = [f"{where}, row {at}" for at in range(len(grids))]
-            masks[split] = from_arrays(grids, titles, shapes, options.size, values)
+            masks[split] = from_arrays(grids, titles, shapes[split], options.size, values)
     own = cells.names_of(kind)
     named, said = (dict(enumerate(own)), ()) if own is not None else names_beside(beside)
     found = understand_masks(masks, values, options, named, called)
-    return dense_splits(images, found, (*notes, *said, *seen.notes()))
+    return dense_splits(images, found, (*notes, *said, *seen.notes()), shapes, options.size)
 
 
 def read_objects(
@@ -87,7 +89,7 @@ def read_objects(
         objects[split] = list(_objects(table, where, title))
     names = {split: cells.names_of(_kind(sets[split].features, where)) for split in objects}
     found = understand_boxes(objects, shapes, options, names)
-    return dense_splits(images, found, (*notes, *seen.notes()))
+    return dense_splits(images, found, (*notes, *seen.notes()), shapes, options.size)
 
 
 def _kind(features: Mapping[str, Any], where: ObjectColumns) -> Any:

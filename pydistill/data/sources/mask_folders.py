@@ -12,62 +12,22 @@ from pydistill.data.sources.base import Options, Raw, Source, as_path, source_na
 from pydistill.data.sources.dense import dense_splits
 from pydistill.data.sources.folders import content
 from pydistill.data.sources.inside import own_folder, read_inside
+from pydistill.data.sources.letterbox import Size
+from pydistill.data.sources.mask_classes import understand_masks
 from pydistill.data.sources.mask_names import names_beside
-from pydistill.data.sources.masks import MaskSplit, Values, decode_masks, understand_masks
-from pydistill.data.sources.names import assign, read_name, split_words
+from pydistill.data.sources.masks import MaskSplit, Values, decode_masks
+from pydistill.data.sources.names import assign, read_name
 from pydistill.data.sources.picture import Seen
 from pydistill.data.sources.pixels import Encoded, decode_whole
+from pydistill.data.sources.roles import Said, read_role
 from pydistill.data.sources.walk import Folder, has_pictures, scan, shown, told
 from pydistill.errors import DataError
 
-_IMAGES = frozenset(
-    (
-        "image", "images", "img", "imgs", "jpegimages", "leftimg8bit", "photos", "pictures", "original",
-        "originals",
-    )
-)  # fmt: skip
-_MASKS = frozenset(
-    (
-        "mask", "masks", "annotation", "annotations", "annot", "annots", "label", "labels",
-        "segmentation", "segmentations", "segmentationclass", "segmentationclassaug", "segmentationmask",
-        "segmentationmasks", "seg", "gt", "gts", "groundtruth", "groundtruths",
-    )
-)  # fmt: skip
-"""Names of folders, without case and punctuation."""
 _ENDING = re.compile(r"[-_ ]?(mask|masks|label|labels|l|seg|segmentation|gt|annotation|annot|groundtruth)$")
 """What the name of a mask may have behind the name of its image."""
-_GLUED = re.compile(
-    r"(?i)^(train|training|val|valid|validation|test|testing)(annot|annots|masks?|labels?|gt)$"
-)
-"""As SegNet's folders are called: ``trainannot`` beside ``train``."""
 _LISTS = ("ImageSets", "Segmentation")
 """Where Pascal VOC lists the images of each split."""
 _DEEPEST = 3
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What the name of a folder says of the pictures in it.
-
-    Attributes:
-        role: ``"images"``, ``"masks"`` or None.
-        split: The words that name a split, or None.
-    """
-
-    role: str | None
-    split: str | None
-
-
-def _read_name(name: str) -> _Said:
-    glued = _GLUED.match(name)
-    if glued is not None:
-        return _Said("masks", glued[1].lower())
-    words, rest = split_words(name)
-    joined = "".join(sorted(rest, key=lambda word: name.lower().find(word)))
-    role = "images" if joined in _IMAGES else "masks" if joined in _MASKS else None
-    if len(words) > 1 or (rest and role is None):
-        return _Said(role, None)
-    return _Said(role, next(iter(words), None))
 
 
 class MaskFolder(Source):
@@ -93,23 +53,24 @@ class MaskFolder(Source):
         assert path is not None
         tree = scan(path)
         found = _Found()
-        _collect(tree, _Said(None, None), (), found)
+        _collect(tree, Said(None, None), (), found)
         listed = _listed(tree)
         chosen, notes = _by_split(found, listed, path)
         values, seen = Values(), Seen()
         images: dict[str, Tensor] = {}
+        shapes: dict[str, Sequence[Size]] = {}
         masks: dict[str, MaskSplit] = {}
         used: set[Path] = set()
         for split, pairs in chosen.items():
             pictures, drawn = zip(*pairs, strict=True)
-            images[split], shapes = decode_whole(_encoded(pictures, split), options.size, seen)
-            masks[split] = decode_masks(_encoded(drawn, split), shapes, options.size, values)
+            images[split], shapes[split] = decode_whole(_encoded(pictures, split), options.size, seen)
+            masks[split] = decode_masks(_encoded(drawn, split), shapes[split], options.size, values)
             used |= {file for pair in pairs for file in pair}
         named = (names_beside(each.path) for each in tree.every() if each.others)
         own, said = next((found for found in named if found[0] is not None), (None, ()))
         name = source_name(path)
         read = understand_masks(masks, values, options, own, (name, *surroundings(path)[:2]))
-        made = dense_splits(images, read, (*said, *seen.notes()))
+        made = dense_splits(images, read, (*said, *seen.notes()), shapes, options.size)
         first = next(iter(chosen["train"]))
         return Raw.of(
             name,
@@ -131,15 +92,16 @@ class MaskFolder(Source):
 def _is_one(root: Path, deepest: int = _DEEPEST) -> bool:
     """Whether folders of images lie beside folders of masks; names of files are not all read."""
     folders = [path for path in shown(root) if path.is_dir()]
-    said = {path: _read_name(path.name) for path in folders}
+    said = {path: read_role(path.name) for path in folders}
     masks = [path for path in folders if said[path].role == "masks" and has_pictures(path)]
     if masks and any(said[path].role == "images" and has_pictures(path) for path in folders):
         return True
     splits = [path for path in folders if said[path].role is None and said[path].split is not None]
     if any(said[mask].split == said[path].split and _is_flat(path) for mask in masks for path in splits):
         return True
-    inner = splits or (folders if len(folders) == 1 else [])
-    return bool(deepest) and any(_is_one(path, deepest - 1) for path in inner)
+    inner = splits or [path for path in folders if has_pictures(path)]
+    alone = bool(splits) or len(inner) == 1
+    return bool(deepest) and alone and any(_is_one(path, deepest - 1) for path in inner)
 
 
 def _is_flat(folder: Path) -> bool:
@@ -156,7 +118,7 @@ class _Found:
     origins: dict[str, str] = field(default_factory=dict)
 
 
-def _collect(folder: Folder, said: _Said, parts: tuple[str, ...], found: _Found) -> None:
+def _collect(folder: Folder, said: Said, parts: tuple[str, ...], found: _Found) -> None:
     """Sort all pictures below ``folder`` by what the names of the folders above them say.
 
     Args:
@@ -177,13 +139,13 @@ def _collect(folder: Folder, said: _Said, parts: tuple[str, ...], found: _Found)
                 raise DataError(f"{names[key]} and {picture} have the same name: keep one")
             names[key] = picture
     for inner in folder.folders:
-        own = _read_name(inner.name)
+        own = read_role(inner.name)
         role = said.role or own.role
         split = said.split or own.split
         speaks = (said.role is None and own.role is not None) or (
             said.split is None and own.split is not None
         )
-        _collect(inner, _Said(role, split), parts if speaks else (*parts, inner.name), found)
+        _collect(inner, Said(role, split), parts if speaks else (*parts, inner.name), found)
 
 
 def _listed(tree: Folder) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,21 +13,30 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from pydistill.data.real import Split
-from pydistill.data.sources.base import Options, Raw, Source, surroundings
-from pydistill.data.sources.labels import understand
+from pydistill.data.sources.base import TASKS, Options, Raw, Source, surroundings
+from pydistill.data.sources.dense import Dense
+from pydistill.data.sources.dense_arrays import Whole, read_dense
+from pydistill.data.sources.labels import as_array, understand
+from pydistill.data.sources.letterbox import Size
+from pydistill.data.sources.masks import read_mask
 from pydistill.data.sources.names import assign
 from pydistill.data.sources.picture import Picture, Seen, read_picture
-from pydistill.data.sources.pixels import fit, from_array
+from pydistill.data.sources.pixels import fit, from_array, letterboxed
 from pydistill.errors import DataError
 
 _IMAGE_KEYS = ("image", "images", "img", "pixel_values", "x", "input", "inputs", "picture")
 _LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class", "fine_label", "class_id")
+_COLUMNS = 5
+"""Numbers of a box: class, x, y, width, height."""
 _READ_TWICE = 16
 """Items read a second time: random transforms give other pixels then."""
 
 
 class TorchDataset(Source):
     """Images may be pictures, (C, H, W) tensors or (H, W[, C]) arrays, before any normalisation.
+
+    A label is a class, a mask (a picture, or (H, W) whole numbers) or boxes, (B, 5) class, x, y, width and
+    height.
 
     Every image is read once, in order, and some a second time: what changes from read to read is refused.
     An item is a pair or a mapping (``{"image": ..., "label": ...}``). ``classes`` of the data set, where it
@@ -36,7 +46,8 @@ class TorchDataset(Source):
     understands: ClassVar[str] = (
         "a map-style torch.utils.data.Dataset of (image, label), or a (train, test) pair"
     )
-    takes: ClassVar[frozenset[str]] = frozenset({"class_names", "layout"})
+    takes: ClassVar[frozenset[str]] = frozenset({"class_names", "layout", "void"})
+    tasks: ClassVar[tuple[str, ...]] = TASKS
 
     def recognises(self, source: object) -> bool:
         if isinstance(source, tuple | list):
@@ -47,17 +58,32 @@ class TorchDataset(Source):
 
     def read(self, source: object, options: Options) -> Raw:
         sets, notes = _splits(source)
-        images: dict[str, Tensor] = {}
+        images: dict[str, Whole] = {}
         labels: dict[str, list[Any]] = {}
         seen = Seen()
+        kind = _kind(sets["train"], options)
         for split, found in sets.items():
-            images[split], labels[split] = _collect(found, split, options, seen)
+            images[split], labels[split] = _collect(found, split, options, seen, kind)
         names = {split: _class_names(found) for split, found in sets.items()}
-        learned = understand(labels, options.class_names, names)
-        channels = max(images[split].shape[1] for split in learned.targets)
+        if kind == "classification":
+            learned = understand(labels, options.class_names, names)
+            splits = {split: Split(images[split][0], each) for split, each in learned.targets.items()}
+            made = Dense(learned.task, splits, learned.named, (*seen.notes(), *learned.notes))
+        else:
+            known = (
+                options if options.class_names is not None else replace(options, class_names=names["train"])
+            )
+            targets = {
+                split: None if all(label is None for label in each) else each
+                for split, each in labels.items()
+            }
+            title = type(sets["train"]).__name__
+            made = read_dense(title, images, targets, kind, known)
+            made = replace(made, notes=(*seen.notes(), *made.notes))
+        channels = max(split.images.shape[1] for split in made.splits.values())
         splits = {
-            split: Split(_coloured(images[split], channels), targets)
-            for split, targets in learned.targets.items()
+            split: Split(_coloured(found.images, channels), found.targets)
+            for split, found in made.splits.items()
         }
         kinds = list(_chain(sets["train"]))
         roots = [
@@ -65,10 +91,10 @@ class TorchDataset(Source):
         ]
         return Raw.of(
             type(sets["train"]).__name__,
-            learned.task,
+            made.task,
             splits,
-            (*notes, *seen.notes(), *learned.notes),
-            named=learned.named,
+            (*notes, *made.notes),
+            named=made.named,
             origins={split: f"data set {type(sets[split]).__name__}" for split in splits},
             hints=tuple(type(each).__name__ for each in kinds),
             folders=tuple(part for root in roots for part in surroundings(Path(root))),
@@ -108,37 +134,71 @@ def _class_names(found: Any) -> tuple[str, ...] | None:
     return None
 
 
-def _collect(found: Any, split: str, options: Options, seen: Seen) -> tuple[Tensor, list[Any]]:
+def _kind(found: Any, options: Options) -> str:
+    """What the first item has for a label: a class, a mask or boxes; ``options.task`` decides before it.
+
+    Raises:
+        DataError: It is not what is asked for.
+    """
+    if isinstance(found, IterableDataset) or not hasattr(found, "__len__") or not len(found):
+        return "classification"
+    image, label = _pair(found[0], "train: item 0")
+    shape = tuple(label.shape) if isinstance(label, Tensor | np.ndarray) else ()
+    kind = "classification"
+    if isinstance(label, Image.Image) or (len(shape) > 1 and shape[-2:] == _size_of(image, options)):
+        kind = "segmentation"
+    elif len(shape) == 2 and shape[1] == _COLUMNS:
+        kind = "detection"
+    if options.task not in (None, kind):
+        raise DataError(
+            f"train: item 0 has a label of {type(label).__name__} {shape or ''}: it is for {kind}, but "
+            f"task={options.task!r} was asked for"
+        )
+    return kind
+
+
+def _size_of(image: Any, options: Options) -> tuple[int, ...]:
+    """Height and width of an item's image."""
+    if isinstance(image, Image.Image):
+        return image.height, image.width
+    return tuple(_image(image, "train: item 0", options, None).shape[2:])
+
+
+def _collect(found: Any, split: str, options: Options, seen: Seen, kind: str) -> tuple[Whole, list[Any]]:
     if isinstance(found, IterableDataset) or not hasattr(found, "__len__"):
         raise DataError(
             f"{split}: {type(found).__name__} has no length or order: expected a map-style data set; "
             "read its items into a list or arrays first"
         )
     images: list[Tensor] = []
+    shapes: list[Size] = []
     labels: list[Any] = []
+    dense = kind != "classification"
+    scale, mend = (letterboxed, "letter-box") if dense else (fit, "scale and crop")
     total = len(found)
     again = set(range(0, total, max(total // _READ_TWICE, 1)))
     for at in range(total):
-        image, label = _item(found[at], f"{split}: item {at}", options, seen)
-        if at in again and not torch.equal(
-            image, _item(found[at], f"{split}: item {at}", options, None)[0]
-        ):
+        where = f"{split}: item {at}"
+        value, target = _pair(found[at], where)
+        image, label = _image(value, where, options, seen), (_place if dense else _label)(target, where)
+        if at in again and not torch.equal(image, _image(_pair(found[at], where)[0], where, options, None)):
             raise DataError(
                 f"{split}: item {at} differs when it is read again: its transforms are random, and one "
                 "draw would be kept for good; give the data set without them (augmentation is applied here)"
             )
-        image = image if options.size is None else fit(image, options.size)
+        shapes.append((image.shape[2], image.shape[3]))
+        image = image if options.size is None else scale(image, options.size)
         if images and image.shape[2:] != images[0].shape[2:]:
             raise DataError(
                 f"{split}: item {at} has shape {tuple(image.shape[1:])}, but item 0 "
-                f"{tuple(images[0].shape[1:])}: give size=(height, width) to scale and crop them"
+                f"{tuple(images[0].shape[1:])}: give size=(height, width) to {mend} them"
             )
         images.append(image)
         labels.append(label)
     if not images:
-        return torch.empty(0, 1, 1, 1, dtype=torch.uint8), []
+        return (torch.empty(0, 1, 1, 1, dtype=torch.uint8), []), []
     channels = max(image.shape[1] for image in images)
-    return torch.cat([_coloured(image, channels) for image in images]), labels
+    return (torch.cat([_coloured(image, channels) for image in images]), shapes), labels
 
 
 def _coloured(images: Tensor, channels: int) -> Tensor:
@@ -146,7 +206,8 @@ def _coloured(images: Tensor, channels: int) -> Tensor:
     return images.expand(-1, channels, -1, -1) if images.shape[1] == 1 and channels == 3 else images
 
 
-def _item(item: Any, where: str, options: Options, seen: Seen | None) -> tuple[Tensor, Any]:
+def _pair(item: Any, where: str) -> tuple[Any, Any]:
+    """Image and label of an item, as it has them."""
     if isinstance(item, Mapping):
         keys = [next((key for key in known if key in item), None) for known in (_IMAGE_KEYS, _LABEL_KEYS)]
         if None in keys:
@@ -157,7 +218,17 @@ def _item(item: Any, where: str, options: Options, seen: Seen | None) -> tuple[T
         item = item[keys[0]], item[keys[1]]
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise DataError(f"{where} is a {type(item).__name__}, expected a pair (image, label)")
-    return _image(item[0], where, options, seen), _label(item[1], where)
+    return item[0], item[1]
+
+
+def _place(value: Any, where: str) -> Any:
+    """A mask or boxes as an array; None where an item has none."""
+    if isinstance(value, Image.Image):
+        try:
+            return read_mask(value)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from error
+    return value if value is None else as_array(value)
 
 
 def _label(value: Any, where: str) -> Any:
