@@ -5,12 +5,14 @@ import platform
 import pytest
 import torch
 
-from pydistill import about, distill, evaluate, make_method
+from pydistill import about, distill, evaluate, make_method, methods, train
 from pydistill.cli import main
 from pydistill.engine.method import with_native_precision
 from pydistill.evaluation.machine import describe
+from pydistill.evaluation.protocol import PROTOCOLS
 from pydistill.events import Notice
 from pydistill.machine import cpu_level, describe_cpu, native_bfloat16, resolve_precision, slowdown
+from pydistill.training.trainer import Training
 
 DM = {"network": "convnet:width=4,depth=2", "batch_real": 8, "iterations": 2, "ipc": 1}
 SHORT = {"architectures": ("mlp:width=4",), "repeats": 1, "epochs": 2, "random_draws": 0, "whole": False}
@@ -99,8 +101,9 @@ def test_what_is_emulated_is_said_before_it_starts(native, tiny):
     told = []
     made = distill(tiny, "dm", real_precision="bfloat16", on_event=told.append, **DM)
     evaluate(made, tiny, on_event=told.append, precision="bfloat16", **SHORT)
+    train(made, "mlp:width=4", on_event=told.append, precision="bfloat16", epochs=1)
     notices = [event.text for event in told if isinstance(event, Notice)]
-    assert len(notices) == (0 if native else 2)
+    assert len(notices) == (0 if native else 3)
     assert all("takes 20 times as long as in float32" in text for text in notices)
     if not native:
         assert isinstance(told[0], Notice)
@@ -118,6 +121,12 @@ def test_the_factor_is_measured_in_no_time():
     assert 0.01 < slowdown() < 1000
 
 
-def test_float32_stays_the_default():
-    for preset in (None, "quick", "paper"):
-        assert make_method("dm", preset).real_precision == "float32"
+def test_nothing_asks_for_bfloat16_unless_it_is_told_to():
+    asked = [
+        make_method(name, preset).config()
+        for name, kind in methods().items()
+        for preset in (None, *kind.presets)
+    ]
+    assert not any("bfloat16" in config.values() for config in asked)
+    assert {protocol.precision for protocol in PROTOCOLS.values()} <= {"float32", "auto"}
+    assert Training(steps=1).precision == "float32"
