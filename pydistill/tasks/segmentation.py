@@ -76,7 +76,7 @@ class Segmentation(Task):
         )
 
     def check_soft(self, images: Tensor, targets: Tensor) -> None:
-        """(N, K, h, w) float32, finite, of the images' size or a whole number of times smaller."""
+        """(N, K, h, w) float32, finite, from 0, of the images' size or a whole number of times smaller."""
         height, width = images.shape[2:]
         grid = tuple(targets.shape[2:]) if targets.ndim == 4 else (height, width)
         if min(grid) < 1 or height % grid[0] or width % grid[1]:
@@ -85,6 +85,8 @@ class Segmentation(Task):
                 f"{grid[0]}x{grid[1]}"
             )
         require_soft(targets, (len(images), self.outputs, *grid))
+        if bool((targets < 0).any()):
+            raise ValueError(f"expected soft masks of at least 0, found {float(targets.min()):g}")
 
     def check_outputs(self, outputs: Tensor, images: Tensor) -> None:
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -195,6 +197,19 @@ class Segmentation(Task):
         wanted = shares(targets, self.outputs, size, given.dtype)
         mass = wanted.sum((1, 2, 3))
         return (given * wanted).sum((1, 2, 3)) / torch.where(mass > 0, mass, 1)
+
+    def divergence(self, outputs: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        """(N,) mean over cells of soft masks of the divergence of outputs averaged over each.
+
+        As in :meth:`losses` a cell counts by the sum of its probabilities, and void for nothing.
+        """
+        wide = outputs if outputs.dtype == torch.float64 else outputs.float()
+        said = torch.log_softmax(resized(wide / temperature, (targets.shape[2], targets.shape[3])), 1)
+        mass = targets.sum(1)
+        known = torch.xlogy(targets, targets).sum(1) - torch.xlogy(mass, mass)
+        total = (known - (targets * said).sum(1)).sum((1, 2))
+        area = mass.sum((1, 2))
+        return total / torch.where(area > 0, area, 1)
 
     def make_metric(self) -> SegmentationMetric:
         return SegmentationMetric(self.outputs, table=self.outputs <= self.most_shown)

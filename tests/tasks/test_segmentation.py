@@ -153,6 +153,44 @@ def test_half_precision_outputs_are_summed_in_single():
     torch.testing.assert_close(found, TASK.losses(outputs.float(), targets))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_divergence_is_from_soft_masks_to_averaged_outputs(temperature):
+    outputs, targets = scores(3, CLASSES, 6, 4), soft_masks(3, CLASSES, 3, 2, seed=1)
+    targets[1] = 0
+    targets[2, :, 0] *= 0.25
+    said = (block_means(outputs, (3, 2)) / temperature).softmax(1)
+    for image, found in enumerate(TASK.divergence(outputs, targets, temperature).tolist()):
+        total = mass = 0.0
+        for row in range(3):
+            for column in range(2):
+                cell, share = targets[image, :, row, column], float(targets[image, :, row, column].sum())
+                if share > 0:
+                    wanted = cell / share
+                    ratio = (wanted / said[image, :, row, column]).log()
+                    total, mass = total + share * float((wanted * ratio).sum()), mass + share
+        assert found == pytest.approx(total / mass if mass else 0.0)
+    alike = TASK.probabilities(block_means(outputs, (3, 2)), temperature)
+    assert TASK.divergence(outputs, alike, temperature).tolist() == pytest.approx([0.0] * 3, abs=1e-12)
+
+
+def test_the_divergence_is_differentiable_twice_and_maps_over_networks():
+    targets = soft_masks(2, CLASSES, 2, 2)
+    targets[1] = 0
+    outputs = scores(2, 2, CLASSES, 4, 4, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda given: TASK.divergence(given, targets, 2.0), outputs[0])
+    assert torch.autograd.gradgradcheck(lambda given: TASK.divergence(given, targets, 2.0), outputs[0])
+    mapped = vmap(TASK.divergence, in_dims=(0, None))(outputs, targets)
+    torch.testing.assert_close(mapped[1], TASK.divergence(outputs[1], targets))
+
+
+def test_masks_of_mixed_images_are_refused():
+    """A share tells not where a pasted window lies."""
+    with pytest.raises(
+        ValueError, match="segmentation has no targets of mixed images: its targets are masks"
+    ):
+        TASK.mix(masks(2), masks(2, seed=1), torch.ones(2))
+
+
 def test_outputs_for_whole_images_are_refused():
     for call in (TASK.losses, TASK.target_probability, TASK.make_metric().update):
         with pytest.raises(ValueError, match=r"expected maps \(N, K, h, w\).*found \(2, 3\)"):
@@ -302,6 +340,25 @@ def test_a_value_without_a_class_is_refused_with_its_image_and_place():
         DataError, match=r"values without a class: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, \.\.\.$"
     ):
         TASK.check(torch.zeros(1, 3, 16, 16), every, "train")
+
+
+def test_soft_masks_are_probabilities_in_the_cells_of_a_grid_of_the_images():
+    images = torch.zeros(2, 3, 6, 4)
+    for size in ((6, 4), (3, 2), (1, 1)):
+        TASK.check_soft(images, soft_masks(2, CLASSES, *size).float())
+    for rows, columns in ((4, 4), (12, 8)):
+        with pytest.raises(ValueError, match=f"expected soft masks of 6x4 cells.*found {rows}x{columns}"):
+            TASK.check_soft(images, torch.zeros(2, CLASSES, rows, columns))
+    for wrong in ((2, 4, 6, 4), (1, CLASSES, 6, 4), (2, CLASSES)):
+        with pytest.raises(ValueError, match=r"expected soft targets \(2, 3, 6, 4\) float32") as refusal:
+            TASK.check_soft(images, torch.zeros(wrong))
+        assert str(wrong) in str(refusal.value)
+    with pytest.raises(ValueError, match=r"expected soft targets.*found \(2, 3, 6, 4\) torch\.float64"):
+        TASK.check_soft(images, torch.zeros(2, CLASSES, 6, 4).double())
+    with pytest.raises(ValueError, match="expected finite soft targets"):
+        TASK.check_soft(images, torch.full((2, CLASSES, 3, 2), torch.nan))
+    with pytest.raises(ValueError, match=r"expected soft masks of at least 0, found -0\.5"):
+        TASK.check_soft(images, torch.full((2, CLASSES, 3, 2), -0.5))
 
 
 def test_outputs_are_maps_of_the_images_size_or_a_whole_number_of_times_smaller():
