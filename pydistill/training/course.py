@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -79,7 +80,7 @@ class Course:
         self._losses = torch.zeros(len(jobs), device=device)
         self._base = base
 
-    @property
+    @cached_property
     def work(self) -> int:
         """Multiply-adds of the forward pass of a step; of a module of one's own, where unknown, many."""
         if not isinstance(self._base, nets.Network) or not isinstance(self._architecture, str):

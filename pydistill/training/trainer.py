@@ -72,13 +72,14 @@ def train(
     where = torch.device(device)
     for together in _groups(jobs):
         first = jobs[together[0]]
-        mode = execution
+        mode, each = execution, threads.LEAST_SHARED  # that of a module of one's own is not known
         if isinstance(architecture, nn.Module):
             if mode == "ensemble":
                 raise ValueError("an ensemble does not train a module: use the loop")
             mode = "loop"
         else:
             network = built(architecture, first, task, where, dtype)
+            each = work(network, first, training)
             if mode == "auto":
                 mode = choose(network, first, training, len(together))
             if mode == "ensemble" and next(network.buffers(), None) is not None:
@@ -96,7 +97,7 @@ def train(
             course = Course(
                 architecture, own, task, training, where, dtype, stacked=stacked, positions=part
             )
-            with threads.suited(course.work, where):
+            with threads.suited(each * len(part), where):
                 for info in course.run():
                     if callback is not None:
                         callback(info)
