@@ -11,8 +11,8 @@ from pydistill.events import Event, Progress
 from pydistill.modes import plain_modes
 from pydistill.storage.checkpoint import Checkpoint
 from pydistill.tasks import Task
-from pydistill.training.course import Course
 from pydistill.training.jobs import Trained, Training, TrainingJob
+from pydistill.training.run import TrainingRun
 
 State: TypeAlias = dict[str, Any]
 T = TypeVar("T")
@@ -150,12 +150,12 @@ def trained_network(
         DivergenceError: Its loss or parameters are no longer finite.
     """
     with plain_modes(gradients=True):
-        course = Course(architecture, [job], task, training, device)
+        run = TrainingRun(architecture, [job], task, training, device)
     kept = interim.find(part)
     if kept is not None:
-        course.restore(kept)
-    while (info := course.epoch()) is not None:
-        interim.keep(part, course.state, last=info.step == info.steps)
+        run.restore(kept)
+    while (info := run.epoch()) is not None:
+        interim.keep(part, run.state, last=info.step == info.steps)
         yield Progress(part, info.step, info.steps, f"loss {float(info.losses):.4g}")
-    (trained,) = course.results()
+    (trained,) = run.results()
     return trained

@@ -19,10 +19,10 @@ from pydistill.machine import AUTO, PRECISIONS
 from pydistill.modes import plain_modes
 from pydistill.optim.schedules import SCHEDULES
 from pydistill.tasks import Task, parse_loss
-from pydistill.training.course import Course, built, work
 from pydistill.training.descent import StepInfo
 from pydistill.training.jobs import Trained, Training, TrainingJob
 from pydistill.training.mixing import parse_mixing
+from pydistill.training.run import TrainingRun, built, work
 
 __all__ = ["Callback", "Execution", "StepInfo", "Trained", "Training", "TrainingJob", "choose", "train"]
 
@@ -94,14 +94,14 @@ def train(
         for start in range(0, len(together), size):
             part = together[start : start + size]
             own = [jobs[at] for at in part]
-            course = Course(
+            run = TrainingRun(
                 architecture, own, task, training, where, dtype, stacked=stacked, positions=part
             )
             with threads.suited(each * len(part), where):
-                for info in course.run():
+                for info in run.run():
                     if callback is not None:
                         callback(info)
-                results.update(zip(part, course.results(), strict=True))
+                results.update(zip(part, run.results(), strict=True))
     return [results[at] for at in range(len(jobs))]
 
 

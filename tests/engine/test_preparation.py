@@ -19,7 +19,7 @@ from pydistill.events import Progress, Saved, Started, Step
 from pydistill.experts.training import Expert
 from pydistill.storage.checkpoint import Checkpoint
 from pydistill.storage.run_folder import CHECKPOINT, PREPARATION
-from pydistill.training.course import Course
+from pydistill.training.run import TrainingRun
 
 NET = "convnet:width=4,depth=2"
 EXPERTS = {
@@ -40,7 +40,7 @@ class KilledError(Exception):
 def counted(monkeypatch):
     """Epochs that were trained."""
     seen = []
-    for kind in (Expert, Course):
+    for kind in (Expert, TrainingRun):
 
         def epoch(self, *arguments, real=kind.epoch):
             found = real(self, *arguments)

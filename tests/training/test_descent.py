@@ -8,10 +8,10 @@ import torch
 from pydistill import nets, seeds
 from pydistill.optim import Adam, AsUnrolled, Sgd
 from pydistill.tasks import Classification
-from pydistill.training.course import Course
 from pydistill.training.descent import Batch, Descent, Objective, Steepest
 from pydistill.training.feed import Order
 from pydistill.training.jobs import Training, TrainingJob
+from pydistill.training.run import TrainingRun
 from pydistill.training.samples import TensorSamples
 from pydistill.training.sharpness import SurrogateGap
 from pydistill.training.trainer import train
@@ -26,15 +26,15 @@ def samples(seed=0, count=10):
     return TensorSamples(images, torch.arange(count) % 3)
 
 
-def course(architecture="mlp:width=4", jobs=1, steps=9, stacked=False, **settings):
+def training_run(architecture="mlp:width=4", jobs=1, steps=9, stacked=False, **settings):
     own = [TrainingJob(samples(at), seed=at, augment=DSA) for at in range(jobs)]
     training = Training(steps=steps, batch_size=4, learning_rate=0.1, schedule="cosine", **settings)
-    return Course(architecture, own, TASK, training, CPU, stacked=stacked, positions=range(jobs))
+    return TrainingRun(architecture, own, TASK, training, CPU, stacked=stacked, positions=range(jobs))
 
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_a_step_tells_its_images_outputs_and_targets(stacked):
-    running = course(jobs=2 if stacked else 1, stacked=stacked)
+    running = training_run(jobs=2 if stacked else 1, stacked=stacked)
     for info in running.run():
         for job in info.jobs:
             indices, outputs = info.indices(job), info.outputs(job)
@@ -62,13 +62,13 @@ def test_of_a_set_that_is_taken_whole_a_step_has_no_indices():
 @pytest.mark.parametrize("optimiser", [Sgd(momentum=0.9), Adam()])
 @pytest.mark.parametrize("broken_at", [0, 2, 3, 5, 9])
 def test_a_training_that_is_taken_up_is_the_same(architecture, jobs, stacked, optimiser, broken_at):
-    whole = course(architecture, jobs, stacked=stacked, optimiser=optimiser)
+    whole = training_run(architecture, jobs, stacked=stacked, optimiser=optimiser)
     losses = [info.losses for info in whole.run()]
-    first = course(architecture, jobs, stacked=stacked, optimiser=optimiser)
+    first = training_run(architecture, jobs, stacked=stacked, optimiser=optimiser)
     assert sum(1 for _ in first.run(broken_at)) == first.done == broken_at
     state = first.state()
     assert sum(1 for _ in first.run()) == 9 - broken_at  # what goes on does not reach the state
-    second = course(architecture, jobs, stacked=stacked, optimiser=optimiser)
+    second = training_run(architecture, jobs, stacked=stacked, optimiser=optimiser)
     second.restore(state)
     again = [info.losses for info in second.run()]
     assert len(again) == 9 - broken_at

@@ -9,8 +9,8 @@ from pydistill.evaluation.page import page
 from pydistill.optim import Sgd
 from pydistill.tasks import Classification
 from pydistill.training.averaging import WeightAverage
-from pydistill.training.course import Course
 from pydistill.training.mixing import CutMix, DrawnMixing, MixUp, parse_mixing
+from pydistill.training.run import TrainingRun
 from pydistill.training.samples import TensorSamples
 from pydistill.training.trainer import Training, TrainingJob, train
 
@@ -160,11 +160,11 @@ def test_a_stack_of_networks_is_trained_on_the_same_mixtures(mix):
 
 @pytest.mark.parametrize("broken_at", [0, 3, 5])
 def test_a_mixed_and_averaged_training_that_is_taken_up_is_the_same(broken_at):
-    def course():
+    def training_run():
         training = Training(steps=8, batch_size=4, learning_rate=0.1, mix="cutmix", average=0.7)
-        return Course(NET, [TrainingJob(samples(), 0)], TASK, training, torch.device("cpu"))
+        return TrainingRun(NET, [TrainingJob(samples(), 0)], TASK, training, torch.device("cpu"))
 
-    whole, first, second = course(), course(), course()
+    whole, first, second = training_run(), training_run(), training_run()
     assert sum(1 for _ in whole.run()) == 8
     assert sum(1 for _ in first.run(broken_at)) == broken_at
     second.restore(first.state())

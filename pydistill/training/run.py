@@ -25,7 +25,7 @@ from pydistill.training.jobs import Trained, Training, TrainingJob
 State = dict[str, Any]
 
 
-class Course:
+class TrainingRun:
     """The jobs that are trained together, from their first step to their last.
 
     Args:
@@ -130,7 +130,7 @@ class Course:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state` of a course of the same jobs."""
+        """Go on from a :meth:`state` of a run of the same jobs."""
         descent = self._descent
         for own, kept in ((descent.parameters, "parameters"), (self._buffers, "buffers")):
             for name, value in own.items():
@@ -143,7 +143,7 @@ class Course:
         self._begun, self._seconds = time.perf_counter(), state["seconds"]
 
     def results(self) -> list[Trained]:
-        """The networks as they stand, one a job; where weights are averaged, this ends the course.
+        """The networks as they stand, one a job; where weights are averaged, this ends the run.
 
         Raises:
             DivergenceError: A loss or parameters are no longer finite.
