@@ -47,6 +47,8 @@ def test_answers_are_counted_by_class_and_by_what_was_said():
     assert both.confusion == ((3, 0, 0), (0, 1, 0), (0, 1, 1))
     assert both.values == (1.0, 1.0, 0.5)
     assert both.images == (3, 1, 2)
+    unseen = Breakdown((0.0, None), (0, 0))
+    assert Breakdown.mean([unseen, Breakdown((None, None), (0, 0))]).values == (0.0, None)
 
 
 def test_a_metric_can_be_had_of_resampled_images():

@@ -162,7 +162,7 @@ class CrossEntropy(TaskLoss):
     name: ClassVar[str] = "cross_entropy"
 
     def wanted(self, task: Task, targets: Tensor, images: Tensor | None, teacher: Teacher | None) -> Tensor:
-        if task.loss_name() != "cross-entropy":
+        if not task.loss_name().startswith("cross-entropy"):
             raise ValueError(f"the loss of {task.name} is {task.loss_name()}, no cross-entropy: use task")
         return targets
 

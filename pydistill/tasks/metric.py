@@ -37,12 +37,15 @@ class Breakdown:
         if not several:
             raise ValueError("expected at least one breakdown")
         images = tuple(map(sum, zip(*(each.images for each in several), strict=True)))
-        values = []
+        values: list[float | None] = []
         for at in range(len(images)):
             pairs = [(each.values[at], each.images[at]) for each in several]
             known = [(value, count) for value, count in pairs if value is not None]
             total = sum(count for _, count in known)
-            values.append(sum(value * count for value, count in known) / total if total else None)
+            if total:
+                values.append(sum(value * count for value, count in known) / total)
+            else:  # a class that was answered, wrongly, where no image holds it
+                values.append(sum(value for value, _ in known) / len(known) if known else None)
         tables = [each.confusion for each in several if each.confusion is not None]
         whole = None
         if len(tables) == len(several):
