@@ -108,6 +108,7 @@ def test_a_report_states_all_four(tiny):
     report = evaluate(made, tiny, architectures=("mlp:width=4",), epochs=2, repeats=1, random_draws=1)
     assert report.size == {
         "images_a_class": [2, 3],
+        "by_class": True,
         "images": 7,
         "fraction": 7 / len(tiny.train),
         "nbytes": made.nbytes["total"],

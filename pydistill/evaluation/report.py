@@ -44,8 +44,9 @@ class Report:
         class_names: Of the task.
         details: Answers class by class, where the task counts them.
         size: Of the distilled set, in each of the ways that a budget is given: ``images_a_class`` (fewest
-            and most), ``images``, ``fraction`` of the training images, ``nbytes`` of all that it takes to
-            keep the set; empty in reports written before there was this.
+            and most; where not ``by_class``, those that hold something of a class), ``images``,
+            ``fraction`` of the training images, ``nbytes`` of all that it takes to keep the set; empty in
+            reports written before there was this.
         pictures: PNG files by source; not kept in JSON.
     """
 
