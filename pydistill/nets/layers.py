@@ -65,8 +65,8 @@ class Convolution(nn.Conv2d):
     def faster(images: Tensor, weight: Tensor) -> bool:
         """Whether the operator is faster for such images and 3x3 filters at stride 1 on a CPU.
 
-        It is where there is work enough for its fixed cost; measured by ``benchmarks.kernels.conv3x3
-        --small``.
+        It is where there is work enough for its fixed cost: on processors of level AVX2 as of AVX-512
+        (``benchmarks.kernels.conv3x3 --small``).
         """
         return images[:, :1].numel() * weight.numel() >= _LEAST_WORK and fits(images, weight)
 

@@ -121,8 +121,9 @@ def choose(
 
     A stacked step has a fixed cost of some eight plain ones (vectorised calls are dearer than plain calls),
     so it takes several networks to win it back, and steps of little work: grouped convolutions are slower
-    than plain ones, and large stacked parameters leave the cache. Measured on a CPU
-    (``benchmarks/kernels/ensemble.py``); not measured on CUDA, where the same rule is used.
+    than plain ones, and large stacked parameters leave the cache. Measured on CPUs of level AVX-512 and
+    AVX2 (``benchmarks/kernels/ensemble.py``), the latter of which would gain from stacks of up to twice the
+    work too; not measured on CUDA. The rule is one for all, so that a training is stacked alike everywhere.
     """
     networks = _stack_size(networks)
     parameters = sum(value.numel() for value in network.parameters())
