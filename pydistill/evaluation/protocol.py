@@ -180,15 +180,6 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 """Protocols by name, as they are for classification."""
 
-FOR_TASK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "quick": {
-        "segmentation": {"optimiser": "adam", "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 8},
-        "detection": {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 8},
-    },
-}
-"""What protocols by name change for tasks other than classification; those that are not here are not for
-such a task."""
-
 
 def named(name: str, task: Task | None = None, **changes: Any) -> Protocol:
     """A protocol of :data:`PROTOCOLS`, with ``changes`` to single settings.
@@ -207,11 +198,10 @@ def named(name: str, task: Task | None = None, **changes: Any) -> Protocol:
         near = did_you_mean(name, PROTOCOLS, 0.5)
         raise ValueError(f"unknown protocol {name!r}{near}; known: {', '.join(PROTOCOLS)}")
     own: Mapping[str, Any] = {}
-    if task is not None and "classification" not in task.kinds():
-        known = {each: tasks for each, tasks in FOR_TASK.items() if {*task.kinds()} & {*tasks}}
-        if name not in known:
-            raise ValueError(f"the protocol {name} is not for {task.name}: {', '.join(known)} is")
-        own = next(known[name][each] for each in task.kinds() if each in known[name])
+    if task is not None and task.protocols is not None:
+        if name not in task.protocols:
+            raise ValueError(f"the protocol {name} is not for {task.name}: {', '.join(task.protocols)} is")
+        own = task.protocols[name]
     return changed(PROTOCOLS[name], **{**own, **changes})
 
 

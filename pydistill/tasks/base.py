@@ -173,7 +173,9 @@ class Task(ABC):
         network: The architecture that is trained where none is named.
         augment: Transforms that suit its images and targets.
         by_class: Whether an image is of exactly one class, so that a budget may be by class.
-        target_names: What targets of each kind are called.
+        target_names: What targets of each kind are called, for the kinds that there are.
+        protocols: What evaluation's protocols by name change for it; those not named are not for it.
+            None: all of them are, as they are.
     """
 
     class_names: tuple[str, ...]
@@ -184,6 +186,7 @@ class Task(ABC):
     augment: ClassVar[tuple[str, ...]] = ("color", "crop", "cutout", "flip", "scale", "rotate")
     by_class: ClassVar[bool] = True
     target_names: ClassVar[Mapping[Kind, str]]
+    protocols: ClassVar[Mapping[str, Mapping[str, Any]] | None] = None
     most_shown: ClassVar[int] = 100
     """Groups up to which a breakdown has a confusion matrix: a larger table nobody reads."""
 
@@ -249,9 +252,14 @@ class Task(ABC):
         ``task`` is :meth:`loss`; ``squared`` the mean squared error over images and outputs, where targets
         are values to regress. Its curvature in the outputs is 2 / K; the cross-entropy's is 1 / K at first,
         so that rates which suit one suit the other.
+
+        Raises:
+            ValueError: ``kind`` is not ``task``, and the task has no values to regress.
         """
         if kind == "task":
             return self.loss(outputs, targets)
+        if "values" not in self.target_names:
+            raise self._without("values to regress")
         return (outputs - targets).square().mean()
 
     def loss_name(self, kind: str = "task") -> str:

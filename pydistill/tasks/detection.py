@@ -14,7 +14,7 @@ from pydistill.tasks.base import Groups, Kind, Movement, Task
 from pydistill.tasks.detection_metric import AveragePrecision
 from pydistill.tasks.masks import palette
 
-_TOLERANCE = 1.0
+TOLERANCE = 1.0
 """Pixels by which a box may stick out of its image: annotations count pixels from 0 or from 1."""
 _LEAST_LEFT = 0.4
 """Share of a moved box that must be within the image for its object to stay."""
@@ -39,6 +39,9 @@ class Detection(Task):
     augment: ClassVar[tuple[str, ...]] = ("color", "crop", "flip", "scale")
     by_class: ClassVar[bool] = False
     target_names: ClassVar[Mapping[Kind, str]] = MappingProxyType({"hard": "boxes"})
+    protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"quick": {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 8}}
+    )
 
     @property
     def outputs(self) -> int:
@@ -66,7 +69,7 @@ class Detection(Task):
         rows, columns, known = images.shape[2], images.shape[3], len(self.class_names)
         classes = f"the {known} classes are numbered 0 to {known - 1}, and -1 is padding"
         size, right, bottom = f"{columns}x{rows} pixels", x + width, y + height
-        beyond = torch.stack([-x, -y, right - columns, bottom - rows]).amax(0) > _TOLERANCE
+        beyond = torch.stack([-x, -y, right - columns, bottom - rows]).amax(0) > TOLERANCE
         apart = (right <= 0) | (bottom <= 0) | (x >= columns) | (y >= rows)
         real = kind != centers.PADDING
         for wrong, found, mend in (
@@ -143,16 +146,6 @@ class Detection(Task):
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See :func:`pydistill.tasks.centers.losses`."""
         return centers.losses(outputs, targets, len(self.class_names))
-
-    def error(self, outputs: Tensor, targets: Tensor, kind: str = "task") -> Tensor:
-        """The loss.
-
-        Raises:
-            ValueError: Another kind: boxes are no values to regress.
-        """
-        if kind != "task":
-            raise self._without("values to regress")
-        return self.loss(outputs, targets)
 
     def loss_name(self, kind: str = "task") -> str:
         return "CenterNet loss" if kind == "task" else super().loss_name(kind)

@@ -36,6 +36,9 @@ class Segmentation(Task):
     augment: ClassVar[tuple[str, ...]] = ("color", "crop", "flip", "scale", "rotate")
     by_class: ClassVar[bool] = False
     target_names: ClassVar[Mapping[Kind, str]] = MappingProxyType({"hard": "masks", "soft": "soft masks"})
+    protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"quick": {"optimiser": "adam", "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 8}}
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.class_names) <= VOID:
@@ -165,16 +168,6 @@ class Segmentation(Task):
             reduction="none",
         )
         return entropy.sum((1, 2)) / (targets != VOID).sum((1, 2)).clamp_min(1)
-
-    def error(self, outputs: Tensor, targets: Tensor, kind: str = "task") -> Tensor:
-        """As every task's; nothing is regressed.
-
-        Raises:
-            ValueError: ``kind`` is not ``task``.
-        """
-        if kind != "task":
-            raise self._without("values to regress")
-        return self.loss(outputs, targets)
 
     def loss_name(self, kind: str = "task") -> str:
         return "cross-entropy over labelled pixels" if kind == "task" else super().loss_name(kind)

@@ -61,10 +61,9 @@ def score(
 
     The network is put into evaluation mode for it and left as it was found.
     """
-    return assess(network, data, split, device, dtype, max_batch).value
+    return _answers(network, data, split, device, dtype, max_batch).value
 
 
-@torch.no_grad()
 def assess(
     network: nn.Module,
     data: RealData,
@@ -73,7 +72,20 @@ def assess(
     dtype: torch.dtype = torch.float32,
     max_batch: int | None = None,
 ) -> Scored:
-    """Every value of the task's metric, as :func:`score`, and the headline class by class."""
+    """Every value of the task's metric, as :func:`score`, its spread, and the headline class by class."""
+    return Scored.of(_answers(network, data, split, device, dtype, max_batch))
+
+
+@torch.no_grad()
+def _answers(
+    network: nn.Module,
+    data: RealData,
+    split: Split,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    max_batch: int | None,
+) -> Metric:
+    """The task's metric, given a network's answers on a split."""
     where = torch.device(device)
     largest = max_batch or _BATCH.get(where.type, 256)
     training = network.training
@@ -84,4 +96,4 @@ def assess(
             metric.update(network(data.inputs(split, part, where, dtype)), split.targets[part].to(where))
     finally:
         network.train(training)
-    return Scored.of(metric)
+    return metric

@@ -16,9 +16,8 @@ from pydistill.data.sources.letterbox import Letterbox, Size
 from pydistill.errors import DataError
 from pydistill.limits import require_bytes
 from pydistill.tasks import Detection
+from pydistill.tasks.detection import TOLERANCE
 
-_SLACK = 1.0
-"""Pixels by which a box may leave its image: annotations are rounded, and some count pixels from 1."""
 _TOLD = 1e-3
 """Pixels of it from which that is told: less is the rounding of float32."""
 _NORMALISED = 8
@@ -237,7 +236,7 @@ def _inside(numbers: list[float], title: str, shape: Size, count: _Count) -> lis
     """A box cut to its image, where it leaves it by no more than rounding."""
     x, y, wide, high = numbers
     outside = max(-x, -y, x + wide - shape[1], y + high - shape[0])
-    if outside > _SLACK:
+    if outside > TOLERANCE:
         raise DataError(
             f"{title} leaves its image of {shape[1]} x {shape[0]} pixels (width x height): x, y, width and "
             f"height are {_listed(numbers)}"
