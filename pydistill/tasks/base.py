@@ -174,8 +174,7 @@ class Task(ABC):
         augment: Transforms that suit its images and targets.
         by_class: Whether an image is of exactly one class, so that a budget may be by class.
         target_names: What targets of each kind are called, for the kinds that there are.
-        protocols: What evaluation's protocols by name change for it; those not named are not for it.
-            None: all of them are, as they are.
+        protocols: What protocols by name change for it, others are not for it; None: all are, as they are.
     """
 
     class_names: tuple[str, ...]
