@@ -164,7 +164,7 @@ def test_bad_embeddings_are_named(tiny, tmp_path):
     split = tiny.train
     for text, words in (
         ("trained", "needs their scores"),
-        ("thumbnail", r"unknown embedding 'thumbnail': \(did you mean 'thumbnails'\?\)"),
+        ("thumbnail", r"unknown embedding 'thumbnail' \(did you mean 'thumbnails'\?\)"),
         ("none.npy", "cannot be read"),
     ):
         with pytest.raises(ValueError, match=words):
