@@ -109,7 +109,7 @@ def _epochs(steps: int) -> int:
 def _usual(task: Task) -> dict[str, Any]:
     """What suits a task: short trainings on real images, or what its quick protocol has."""
     own = (task.protocols or {}).get("quick", {})
-    usual = {"optimiser": "sgd", "learning_rate": 0.03, "weight_decay": 5e-4, "batch_size": 128}
+    usual = {"optimiser": "sgd", "learning_rate": 0.05, "weight_decay": 5e-4, "batch_size": 128}
     return usual | {name: own[name] for name in _OVERRIDES if name in own}
 
 

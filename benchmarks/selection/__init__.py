@@ -1,0 +1,1 @@
+"""Selections measured: side by side, against planted truth, and for speed."""
