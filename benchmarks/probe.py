@@ -79,9 +79,10 @@ def understood(kind: type, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def content(made: Any, data: Any) -> str:
-    """A digest of a set's images, targets, and how it is to be trained on."""
+    """A digest of a set's images, targets, weights, and how it is to be trained on."""
+    parts = (made.images, made.targets, getattr(made, "weights", None))
     numbers = b"".join(
-        part.detach().cpu().contiguous().numpy().tobytes() for part in (made.images, made.targets)
+        part.detach().cpu().contiguous().numpy().tobytes() for part in parts if part is not None
     )
     facts = f"{made.augment} {made.learning_rate} {made.factor} {data.fingerprint}".encode()
     return hashlib.sha256(numbers + facts).hexdigest()

@@ -19,6 +19,7 @@ from pydistill.data.pictures import grid, rows, write_picture
 from pydistill.data.preprocess import Preprocess
 from pydistill.data.provenance import Provenance
 from pydistill.data.recipe import Recipe
+from pydistill.data.weights import check_weights
 from pydistill.nets import Network
 from pydistill.storage.files import is_there
 from pydistill.tasks import Task
@@ -51,6 +52,8 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         recipe: What else was learned or decided, see :class:`~pydistill.data.recipe.Recipe`.
         origin: (M,) int64, the class that each stored image was made for, where targets were learned or
             given by a network; None where they are classes themselves, or not known.
+        weights: (M,) float32 of at least 0 and mean 1, one a stored image: factors of the images' losses in
+            every training on the set; None: all alike.
 
     Raises:
         ValueError: The parts do not fit each other, or hold values that are not finite.
@@ -68,6 +71,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
     factor: int = 1
     recipe: Recipe = field(default_factory=Recipe)
     origin: Tensor | None = None
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         images, rate = self.images, self.learning_rate
@@ -88,6 +92,8 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"expected a learning rate above 0, found {rate}")
         if self.origin is not None:
             self.task.check(images, self.origin, "distilled set's classes of origin")
+        if self.weights is not None:
+            check_weights(self.weights, len(images))
         if self.kind == "hard":
             if self.recipe.loss == "squared":
                 raise ValueError("a set whose loss is squared has float values as targets, found classes")
@@ -103,23 +109,31 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         """
         return decode(self.images, self.factor), repeat_targets(self._items, self.factor)
 
+    def view_weights(self) -> Tensor:
+        """(V,) float32 factors of the losses of :meth:`views`; 1 each where all are alike."""
+        if self.weights is None:
+            return torch.ones(len(self), device=self.images.device)
+        return repeat_targets(self.weights, self.factor)
+
     @property
     def _items(self) -> Tensor:
         """(M, ...) targets as they are handed out: values to regress marked as such."""
         return self.targets.as_subclass(use.Values) if self.label_kind == "values" else self.targets
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The training loss that the set's targets are meant for, a scalar.
 
         Args:
             outputs: (N, K) of a network.
             targets: (N,) or (N, K), of the set's own items or views.
+            weights: (N,) of :meth:`view_weights`, factors of the images' losses before their mean is taken;
+                None: 1 each.
 
         Raises:
             ValueError: Shapes do not fit each other.
             TypeError: Classes where the set has values to regress, or the reverse.
         """
-        return use.loss(self, outputs, targets)
+        return use.loss(self, outputs, targets, weights)
 
     def augmentation(self) -> use.SetAugmentation:
         """What to train with: a batch and a generator go in, the augmented batch comes out."""
@@ -177,12 +191,14 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
     def subset(self, chosen: Several) -> "DistilledData":
         """A set of some of the stored images, all else as it is; its provenance says that it is a part.
 
+        Weights keep their proportions and have mean 1 again.
+
         Args:
             chosen: A slice, numbers, or a truth value for each stored image.
 
         Raises:
             IndexError: A number is out of range.
-            ValueError: None is chosen.
+            ValueError: None is chosen, or none of a weight above 0.
         """
         return parts.subset(self, chosen)
 
@@ -256,13 +272,14 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def nbytes(self) -> dict[str, int]:
-        """Bytes that it takes to keep: images, targets, rates, networks, preprocessing, and the total.
+        """Bytes that it takes to keep: images, targets, weights, rates, networks, ..., and the total.
 
         Classes of origin beside learned targets are not counted: no use of the set needs both.
         """
         parts = {
             "images": self.images.nbytes,
             "targets": self.targets.nbytes,
+            "weights": 0 if self.weights is None else self.weights.nbytes,
             "rates": (0 if self.learning_rate is None else 8) + self.recipe.nbytes["rates"],
             "networks": self.recipe.nbytes["networks"],
             "augmentations": self.recipe.nbytes["augmentations"],

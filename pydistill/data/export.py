@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pydistill.data.store import assemble, describe, reporting, side_tensors, unsealed
+from pydistill.data.store import assemble, describe, reporting, set_tensors, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError
 from pydistill.extras import need
 from pydistill.limits import require_bytes
@@ -42,11 +42,11 @@ def export_parquet(distilled: "DistilledData", path: Path) -> None:
     """Write one row a stored image: ``image`` (C, H, W) float32 network input, ``label`` int64, ``target``.
 
     Values are exact. ``target`` (K,) float32 is there where targets are soft; ``label`` is then the class
-    that the image was made for. ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class
-    names; pandas gives nested arrays. The file's metadata, under ``pydistill``, hold the rest:
-    augmentation, learning rate, factor, preprocessing, provenance. A whitening matrix is too large for
-    that and goes to ``preprocess-<content>.safetensors`` in the same folder, which must travel with
-    the file.
+    that the image was made for; ``weight`` float32 where images have weights.
+    ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class names; pandas gives nested
+    arrays. The file's metadata, under ``pydistill``, hold the rest: augmentation, learning rate, factor,
+    preprocessing, provenance. A whitening matrix is too large for that and goes to
+    ``preprocess-<content>.safetensors`` in the same folder, which must travel with the file.
 
     Raises:
         OutputError: A file could not be written; one that stood there before is untouched.
@@ -58,7 +58,7 @@ def export_parquet(distilled: "DistilledData", path: Path) -> None:
         **describe(distilled),
         "preprocess_sha256": digest,
         "preprocess_content": base64.b64encode(preprocess).decode() if inline else None,
-        "rows_sha256": _rows_digest(distilled.images, distilled.targets, distilled.origin),
+        "rows_sha256": _rows_digest(set_tensors(distilled)),
     }
     pa, pq = _pyarrow()
     columns = {"image": distilled.images} | _columns(distilled)
@@ -108,9 +108,11 @@ def from_parquet(kind: "type[DistilledData]", path: Path) -> "DistilledData":
         images = _flat(table, "image", facts["images"])
         targets = _flat(table, column, facts["targets"])
         origin = _flat(table, "origin" if column == "label" else "label", made_for) if made_for else None
-        if _rows_digest(images, targets, origin) != facts["rows_sha256"]:
+        weights = _flat(table, "weight", facts["weights"]) if facts.get("weights") else None
+        columns = {"images": images, "targets": targets, "origin": origin, "weights": weights}
+        own = {name: value for name, value in columns.items() if value is not None}
+        if _rows_digest(own) != facts["rows_sha256"]:
             raise ValueError("its rows are not those it was written with")
-        own = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
         preprocess = safetensors.torch.load(_preprocess_content(facts, path))
         return assemble(kind, facts, {**own, **preprocess})
 
@@ -161,10 +163,8 @@ def _beside(path: Path, digest: str) -> Path:
     return path.with_name(f"preprocess-{digest[:12]}.safetensors")
 
 
-def _rows_digest(images: Tensor, targets: Tensor, origin: Tensor | None) -> str:
-    columns = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
-    content = safetensors.torch.save(apart(columns))
-    return hashlib.sha256(content).hexdigest()
+def _rows_digest(columns: dict[str, Tensor]) -> str:
+    return hashlib.sha256(safetensors.torch.save(apart(columns))).hexdigest()
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -195,10 +195,12 @@ def _flat(table: "pa.Table", name: str, shape: list[int]) -> Tensor:
 
 
 def _columns(distilled: "DistilledData") -> dict[str, Tensor]:
-    """Targets, and what images were made for where targets do not say it."""
+    """Targets, what images were made for where targets do not say it, and weights where there are any."""
     own = distilled.task.columns(distilled.targets, distilled.hard_targets)
     if distilled.kind == "hard" and distilled.origin is not None:  # classes that a network gave
         own["origin"] = distilled.origin
+    if distilled.weights is not None:
+        own["weight"] = distilled.weights
     return own
 
 

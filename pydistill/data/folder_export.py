@@ -91,7 +91,8 @@ def export_folder(distilled: "DistilledData", folder: Path, scale: Scale = "clam
     augmentation, learning rate, factor. Pictures are of the stored images: at a factor above 1 each is to
     be cut into ``factor**2`` patches, enlarged as :func:`pydistill.data.formation.decode` does, before it
     is trained on. Soft targets are written to ``targets.csv``, exactly, a row a picture; the folder is then
-    that of the class the image was made for. :func:`from_folder` reads all of it.
+    that of the class the image was made for. Where images have weights, ``export.json`` holds each
+    picture's ``weight``. :func:`from_folder` reads all of it.
 
     Args:
         distilled: The set.
@@ -223,6 +224,9 @@ def _fill(distilled: "DistilledData", folder: Path, scale: Scale) -> Loss:
     for file, image in zip(files, _levels(pixels, scales, offsets), strict=True):
         to_picture(image.float() / _LEVELS).save(folder / file)
     loss = loss_of(pixels, scale)
+    weights: list[dict[str, float]] = [{}] * len(files)
+    if distilled.weights is not None:
+        weights = [{"weight": value} for value in distilled.weights.tolist()]
     kept = {name: value for name, value in set_tensors(distilled).items() if name != "images"}
     rest = safetensors.torch.save(apart({**kept, **side_tensors(distilled)}))
     (folder / _REST).write_bytes(rest)
@@ -234,8 +238,8 @@ def _fill(distilled: "DistilledData", folder: Path, scale: Scale) -> Loss:
         "class_names": list(distilled.task.class_names),
         "folders": titles,
         "pictures": [
-            {"file": file, "scale": float(wide), "offset": float(low)}
-            for file, wide, low in zip(files, scales, offsets, strict=True)
+            {"file": file, "scale": float(wide), "offset": float(low), **weight}
+            for file, wide, low, weight in zip(files, scales, offsets, weights, strict=True)
         ],
         "rest_sha256": hashlib.sha256(rest).hexdigest(),
     }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pydistill.data.recipe import Recipe, StoredAugmentations, StoredNetwork, StoredTraining
+from pydistill.data.weights import normalised
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
@@ -25,12 +26,13 @@ def moved(distilled: "DistilledData", device: torch.device | str) -> "DistilledD
             "the network computes in"
         )
     where = torch.device(device)
-    origin = distilled.origin
+    origin, weights = distilled.origin, distilled.weights
     return dataclasses.replace(
         distilled,
         images=distilled.images.to(where),
         targets=distilled.targets.to(where),
         origin=None if origin is None else origin.to(where),
+        weights=None if weights is None else weights.to(where),
         preprocess=distilled.preprocess.to(where),
         recipe=_recipe_on(distilled.recipe, where),
     )
@@ -90,12 +92,8 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
     picked = positions(chosen, len(distilled.images), "stored images")
     if not len(picked):
         raise ValueError("a distilled set holds at least one image, none was chosen")
-    at, origin, stored = (
-        picked.to(distilled.images.device),
-        distilled.origin,
-        distilled.recipe.augmentations,
-    )
-    recipe = distilled.recipe
+    at, origin, weights = picked.to(distilled.images.device), distilled.origin, distilled.weights
+    recipe, stored = distilled.recipe, distilled.recipe.augmentations
     if stored is not None:
         each = distilled.factor**2
         rows = (picked[:, None] * each + torch.arange(each)).flatten().to(stored.targets.device)
@@ -113,6 +111,7 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
         images=distilled.images[at],
         targets=distilled.targets[at],
         origin=None if origin is None else origin[at],
+        weights=None if weights is None else normalised(weights[at]),
         recipe=recipe,
         provenance=dataclasses.replace(
             made,

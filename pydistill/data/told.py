@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from pydistill.data.short import shortage
+from pydistill.data.weights import span
 from pydistill.shown import printable
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ def _facts(distilled: "DistilledData") -> list[tuple[str, str]]:
         ("labels", f"labels: {_labels(distilled)}"),
         ("bytes", f"{distilled.nbytes['total']:,} bytes"),
     ]
+    if distilled.weights is not None:
+        facts.insert(-1, ("weights", f"images weighed {span(distilled.weights)}"))
     if made.part_of is not None:
         facts.append(("part", f"part of a set of {made.part_of:,}"))
     if 0 < len(made.short_classes) <= _SHORT:

@@ -15,6 +15,7 @@ from torch import Tensor
 from pydistill.augment import Augmentation
 from pydistill.data.formation import repeat_targets
 from pydistill.tasks import parse_loss
+from pydistill.tasks.losses import TaskLoss
 
 if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
@@ -145,11 +146,19 @@ def augmentation(text: str, task: "Task") -> SetAugmentation:
     return SetAugmentation(Augmentation.parse(text), task)
 
 
-def loss(distilled: "DistilledData", outputs: Tensor, targets: Tensor) -> Tensor:
+def loss(
+    distilled: "DistilledData", outputs: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """See :meth:`DistilledData.loss`."""
     kind, wanted = distilled.label_kind, distilled.task.outputs
+    if weights is not None:
+        if weights.shape != (len(targets),):
+            raise ValueError(
+                f"expected weights ({len(targets)},), one a target, found {tuple(weights.shape)}"
+            )
+        weights = weights.to(outputs.device)
     if not distilled.task.by_class:
-        return distilled.task.loss(outputs, targets.to(outputs.device))
+        return TaskLoss().of(distilled.task, outputs, targets.to(outputs.device), weights=weights)
     if outputs.ndim != 2 or outputs.shape != (len(targets), wanted):
         raise ValueError(
             f"expected outputs ({len(targets)}, {wanted}), a row a target and a column a class, "
@@ -166,7 +175,8 @@ def loss(distilled: "DistilledData", outputs: Tensor, targets: Tensor) -> Tensor
     if floating and targets.shape != outputs.shape:
         raise ValueError(f"expected targets {tuple(outputs.shape)}, found {tuple(targets.shape)}")
     plain = targets.as_subclass(Tensor) if isinstance(targets, Values) else targets
-    return parse_loss(distilled.recipe.loss).of(distilled.task, outputs, plain.to(outputs.device))
+    own = parse_loss(distilled.recipe.loss)
+    return own.of(distilled.task, outputs, plain.to(outputs.device), weights=weights)
 
 
 def targets_for(distilled: "DistilledData", name: str) -> Tensor:

@@ -51,6 +51,8 @@ class Synthetic:
         factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`.
         recipe: What else was learned or decided.
         origin: (M,) the group (class) that each image was made for; needed where targets are learned.
+        weights: (M,) at least 0 and of mean 1, by how much the loss of each image counts in every training
+            on the set; None: all alike.
     """
 
     images: Tensor
@@ -60,6 +62,7 @@ class Synthetic:
     factor: int = 1
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     origin: Tensor | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -329,6 +329,7 @@ def collect(
         factor=made.factor,
         recipe=made.recipe,
         origin=_origin(made, data.task),
+        weights=None if made.weights is None else made.weights.detach().float().cpu().contiguous(),
         provenance=Provenance(
             method=method.name,
             config=method.config(),

@@ -33,7 +33,7 @@ def train_as_learned(
     """Put ``network`` through a training; from its own weights where none are kept with the training.
 
     Batches, rates and rounding are those of :class:`~pydistill.training.inner_loop.InnerLoop`, which the
-    set was learned through.
+    set was learned through; weights of images count as in every training.
 
     Returns:
         The training loss before the last step.
@@ -52,9 +52,13 @@ def train_as_learned(
     rates = torch.tensor(training.rates, device=images.device)
     learned = {"images": images, "targets": targets, "rate": rates if len(rates) > 1 else rates[0]}
 
-    def passed(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def passed(*given: Tensor) -> tuple[Tensor, Tensor]:
         with second_order(twice=False):  # the loop's convolutions, wherever there are such
-            return objective.of(network, images, targets)
+            return objective.of(network, *given)
+
+    def batch(step: int) -> Batch:
+        picked = loop.picked(step, len(samples))
+        return Batch(*loop.batch(step, learned), weights=samples.weights(picked))
 
     descent = Descent(
         passed,
@@ -64,7 +68,7 @@ def train_as_learned(
         training.steps,
     )
     loss = math.nan
-    for info in descent.run(Batch(*loop.batch(step, learned)) for step in range(training.steps)):
+    for info in descent.run(map(batch, range(training.steps))):
         loss = float(info.losses)
         if not math.isfinite(loss):
             raise DivergenceError(

@@ -69,7 +69,7 @@ class SetFacts:
 
     Attributes:
         images: How many networks see: views, where stored images are packed.
-        nbytes: What it takes to keep it for this use: pixels, targets and learned rates.
+        nbytes: What it takes to keep it for this use: pixels, targets, weights and learned rates.
         learning_rate: The first rate of training on it.
         targets: ``classes``, ``probabilities``, ``values`` or ``augmentations`` (stored, with
             probabilities).

@@ -8,6 +8,7 @@ from pydistill.data.folder_export import Loss
 from pydistill.data.real import RealData
 from pydistill.data.recipe import Recipe
 from pydistill.data.short import shortage
+from pydistill.data.weights import span
 from pydistill.evaluation.facts import (
     OWN_TRAINING,
     REGRESSION,
@@ -50,6 +51,7 @@ def notes_on(
     notes += _rate(distilled, protocol, sets)
     notes += _labels(distilled, sets)
     notes += _how_it_is_used(distilled.recipe)
+    notes += _weights(distilled, protocol)
     if data.task.outputs > data.task.most_shown:
         notes.append(
             f"Confusion matrices are left out: there are {data.task.outputs} classes, more than "
@@ -194,6 +196,18 @@ def _how_it_is_used(recipe: Recipe) -> list[str]:
             f"{len(recipe.augmentations.targets)} of each view in turn."
         )
     return notes
+
+
+def _weights(distilled: DistilledData, protocol: Protocol) -> list[str]:
+    """That the loss of one image counts more than that of another."""
+    if distilled.weights is None:
+        return []
+    regressed = protocol.kernels or distilled.recipe.kernel is not None
+    return [
+        f"Each distilled image has a weight, {span(distilled.weights)} and 1 on average, by which its loss "
+        "is multiplied in every training on the set; the images of other sets count alike."
+        f"{' Kernel ridge regressions ignore weights.' if regressed else ''}"
+    ]
 
 
 def _formation(ipc: int, factor: int, random: bool) -> str:

@@ -32,7 +32,7 @@ def train(
     on_event: Callable[[Event], None] | None = None,
     **changes: Any,
 ) -> nn.Module:
-    """Train a network on a distilled set: with its targets, loss, views, augmentation and learned rate.
+    """Train a network on a distilled set: with its targets, loss, views, weights, augmentation and rate.
 
     The training is that of :func:`pydistill.evaluate` under the same protocol, and of the same seed that of
     its first network, to the bit. ``labels="classes"`` trains with the images' classes instead of the set's
@@ -63,7 +63,7 @@ def train(
         require_network(network, small.task)
     used = small.with_classes() if protocol.labels == "classes" else small
     where, job_seed = resolve_device(device), seeds.derive(seed, "network", 0)
-    samples = TensorSamples(used.images, used.targets, where, factor=used.factor)
+    samples = TensorSamples(used.images, used.targets, where, factor=used.factor, weights=used.weights)
     own = network if isinstance(network, nn.Module) else _built(network, used, job_seed, where)
     module = own if isinstance(own, nets.Network) else _Own(own)
     _require_fit(module.to(where), samples.batch(torch.arange(min(2, len(samples))))[0], used)

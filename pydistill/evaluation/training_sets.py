@@ -140,11 +140,11 @@ def _budget(distilled: DistilledData) -> int | list[int]:
 def _distilled(
     used: DistilledData, whole: DistilledData, protocol: Protocol, device: torch.device, regime: Regime
 ) -> TrainingSet:
-    samples = TensorSamples(used.images, used.targets, device, factor=used.factor)
+    samples = TensorSamples(used.images, used.targets, device, factor=used.factor, weights=used.weights)
     if used is whole:
         nbytes = whole.nbytes["total"] - whole.nbytes["preprocess"]
     else:  # classes take the place of all that belongs to learned targets
-        nbytes = used.images.nbytes + used.targets.nbytes
+        nbytes = used.images.nbytes + used.targets.nbytes + used.nbytes["weights"]
     facts = SetFacts(
         images=len(samples),
         nbytes=nbytes,

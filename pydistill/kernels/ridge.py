@@ -187,7 +187,8 @@ class KernelRidge:
         """Solve for the dual weights.
 
         Args:
-            images: A distilled set, whose views are taken; or network input (N, C, H, W).
+            images: A distilled set, whose views are taken, all alike whatever weights it has; or network
+                input (N, C, H, W).
             targets: (N,) integer classes, or (N, K) values to regress, where ``images`` is a tensor.
 
         Raises:

@@ -72,9 +72,23 @@ class Loss(ABC):
         targets: Tensor,
         images: Tensor | None = None,
         teacher: Teacher | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor:
-        """The mean error, a scalar; arguments and errors are those of :meth:`each`."""
-        return self.mean(task, outputs, self.wanted(task, targets, images, teacher))
+        """The mean error, a scalar; arguments and errors are those of :meth:`each`.
+
+        Args:
+            task: What targets are.
+            outputs: (N, ...) of the network that is trained.
+            targets: (N, ...) of its images.
+            images: (N, C, H, W) network input as it was given.
+            teacher: Whom to ask.
+            weights: (N,) factors of the images' errors; the mean is over N, whatever their sum. None: 1
+                each.
+        """
+        wanted = self.wanted(task, targets, images, teacher)
+        if weights is None:
+            return self.mean(task, outputs, wanted)
+        return (weights * self.errors(task, outputs, wanted)).mean()
 
     def wanted(self, task: Task, targets: Tensor, images: Tensor | None, teacher: Teacher | None) -> Tensor:
         """What the outputs should be, (N, ...)."""

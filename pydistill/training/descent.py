@@ -22,8 +22,8 @@ from pydistill.tasks import Loss, Task, Teacher
 from pydistill.tasks.losses import TaskLoss
 from pydistill.training.averaging import WeightAverage
 
-Pass: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""``pass(images, targets) -> (losses, outputs)`` with the parameters as they stand: a scalar and (M, ...);
+Pass: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
+"""``pass(*batch.given) -> (losses, outputs)`` with the parameters as they stand: a scalar and (M, ...);
 of E stacked networks (E,) and (E, M, ...)."""
 
 
@@ -37,12 +37,20 @@ class Batch:
         indices: For each job, positions (M,) of the images in its samples, int64 on the CPU; None: all of
             them, in order.
         ends_epoch: Whether it is the last one of a pass over the samples.
+        weights: (M,) or (E, M), by how much the loss of each image counts; None: all alike.
     """
 
     images: Tensor
     targets: Tensor
     indices: tuple[Tensor | None, ...] = (None,)
     ends_epoch: bool = False
+    weights: Tensor | None = None
+
+    @property
+    def given(self) -> tuple[Tensor, ...]:
+        """What a pass is given: images, targets and, where there are any, weights."""
+        own = (self.images, self.targets)
+        return own if self.weights is None else (*own, self.weights)
 
 
 @dataclass(frozen=True)
@@ -112,13 +120,17 @@ class Objective:
     teacher: Teacher | None = None
 
     def of(
-        self, network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor
+        self,
+        network: Callable[[Tensor], Tensor],
+        images: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Loss and outputs of one network."""
+        """Loss and outputs of one network; ``weights`` are of the images, see :meth:`Loss.of`."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             outputs = network(images)
         outputs = outputs.to(self.dtype)
-        return self.loss.of(self.task, outputs, targets, images, self.teacher), outputs
+        return self.loss.of(self.task, outputs, targets, images, self.teacher, weights), outputs
 
     def alone(self, network: nn.Module) -> Pass:
         """Through a module with the parameters that it has."""
@@ -127,12 +139,12 @@ class Objective:
     def stacked(self, base: nn.Module, parameters: Tensors) -> Pass:
         """Through one module with E sets of parameters, stacked along their first axis."""
 
-        def one(weights: Tensors, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        def one(own: Tensors, *given: Tensor) -> tuple[Tensor, Tensor]:
             def network(batch: Tensor) -> Tensor:
-                outputs: Tensor = torch.func.functional_call(base, weights, (batch,))
+                outputs: Tensor = torch.func.functional_call(base, own, (batch,))
                 return outputs
 
-            return self.of(network, images, targets)
+            return self.of(network, *given)
 
         return partial(torch.func.vmap(one), parameters)
 
@@ -221,7 +233,7 @@ class Descent:
         """One step."""
         if self.memory is None:
             self.memory = self.optimiser.init(self.parameters)
-        passed = partial(self.passed, batch.images, batch.targets)
+        passed = partial(self.passed, *batch.given)
         losses, outputs, gradients = self.direction.find(self.parameters, self.buffers, passed)
         self.optimiser.update_(self.parameters, gradients, self.memory, self.rate(self.done))
         if self.average is not None:

@@ -1,7 +1,7 @@
 """What a training step is fed: batches of one job, or of several, their augmentation, drawn or stored."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from pydistill.training.jobs import Training, TrainingJob
 from pydistill.training.mixing import DrawnMixing, parse_mixing
 
 State = dict[str, Any]
+
+Fed: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
+"""Images, their targets and, where there are any, their weights."""
 
 
 class Feed:
@@ -50,7 +53,7 @@ class Feed:
         self._mixed = None if mixing is None else DrawnMixing(mixing, [job.seed for job in jobs], task)
         stored = jobs[0].augmentations
         self._stored = None if stored is None else StoredAugmentation(jobs[0], stored, device)
-        self._whole: tuple[Tensor, Tensor] | None = None
+        self._whole: Fed | None = None
         self._epoch = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -61,25 +64,31 @@ class Feed:
         """The next batch."""
         picked = [next(order) for order in self._orders]
         indices, ends = tuple(each for each, _ in picked), picked[0][1]
-        images, targets = self._taken(indices)
+        images, targets, weights = self._taken(indices)
         if self._stacked:
-            moved, followed = self._changed(images.flatten(0, 1), targets.flatten(0, 1), indices)
+            flat = None if weights is None else weights.flatten()
+            moved, followed, weighed = self._changed(
+                images.flatten(0, 1), targets.flatten(0, 1), flat, indices
+            )
             images = moved.view(images.shape)
             targets = followed.view(len(images), -1, *followed.shape[1:])
+            weights = None if weighed is None else weighed.view(len(images), -1)
         else:
-            images, targets = self._changed(images, targets, indices)
+            images, targets, weights = self._changed(images, targets, weights, indices)
         self._epoch += ends
-        return Batch(images, targets, indices, ends)
+        return Batch(images, targets, indices, ends, weights)
 
     def _changed(
-        self, images: Tensor, targets: Tensor, indices: Sequence[Tensor | None]
-    ) -> tuple[Tensor, Tensor]:
+        self, images: Tensor, targets: Tensor, weights: Tensor | None, indices: Sequence[Tensor | None]
+    ) -> Fed:
         """Augmented and mixed."""
         if self._stored is not None:
             images, targets = self._stored.apply(images, indices[0], self._epoch)
         else:
             images, targets = self._drawn.apply(images, targets)
-        return (images, targets) if self._mixed is None else self._mixed.apply(images, targets)
+        if self._mixed is None:
+            return images, targets, weights
+        return self._mixed.apply(images, targets, weights)
 
     def state(self) -> State:
         """Where all draws stand."""
@@ -99,18 +108,27 @@ class Feed:
         if self._mixed is not None:
             self._mixed.restore(state["mixing"])
 
-    def _taken(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+    def _taken(self, indices: Sequence[Tensor | None]) -> Fed:
         if not self._stacked:
-            return self._jobs[0].samples.batch(indices[0])
+            return _of(self._jobs[0], indices[0])
         if indices[0] is not None:
             return self._stack(indices)
         if self._whole is None:  # whole sets are stacked once
             self._whole = self._stack(indices)
         return self._whole
 
-    def _stack(self, indices: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
-        pairs = [job.samples.batch(each) for job, each in zip(self._jobs, indices, strict=True)]
-        return torch.stack([images for images, _ in pairs]), torch.stack([targets for _, targets in pairs])
+    def _stack(self, indices: Sequence[Tensor | None]) -> Fed:
+        every = [_of(job, each) for job, each in zip(self._jobs, indices, strict=True)]
+        weights = [weighed for _, _, weighed in every if weighed is not None]  # of all jobs or of none
+        return (
+            torch.stack([images for images, _, _ in every]),
+            torch.stack([targets for _, targets, _ in every]),
+            torch.stack(weights) if weights else None,
+        )
+
+
+def _of(job: TrainingJob, indices: Tensor | None) -> Fed:
+    return *job.samples.batch(indices), job.samples.weights(indices)
 
 
 class Order:

@@ -125,7 +125,7 @@ class InnerLoop:
         """Images and targets of a step, each with a leading axis (E, ...) for stacked networks."""
         images, targets = learned["images"], learned["targets"]
         members = range(1 if self.networks is None else self.networks)
-        picks = [self._picked(index, len(images), member) for member in members]
+        picks = [self.picked(index, len(images), member) for member in members]
         if self.networks is None and picks[0] is None:
             chosen, wanted = images, targets
         else:
@@ -140,8 +140,8 @@ class InnerLoop:
         each = len(chosen) // len(members)
         return chosen.view(-1, each, *chosen.shape[1:]), wanted.view(-1, each, *wanted.shape[1:])
 
-    def _picked(self, index: int, total: int, member: int) -> Tensor | None:
-        """Which images a network sees in a step; None: all, in their order."""
+    def picked(self, index: int, total: int, member: int = 0) -> Tensor | None:
+        """Which of ``total`` images a network sees in a step; None: all, in their order."""
         if self.batch_size is None or self.batch_size >= total:
             return None
         a_pass = -(-total // self.batch_size)

@@ -54,8 +54,13 @@ class Mixing(ABC):
         """Mixed images (M, C, H, W), and the share of each that is left of it."""
 
     def apply(
-        self, images: Tensor, targets: Tensor, task: Task, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        images: Tensor,
+        targets: Tensor,
+        task: Task,
+        generator: torch.Generator,
+        weights: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """A batch, mixed; its targets are soft, those of a batch that is left as it is too.
 
         Args:
@@ -63,6 +68,7 @@ class Mixing(ABC):
             targets: (M, ...) hard or soft.
             task: Knows what targets of mixed images are.
             generator: Where every draw comes from; on the CPU.
+            weights: (M,) of the images, which are mixed by the same share; None: there are none.
 
         Raises:
             ValueError: The task has no targets of mixed images.
@@ -76,7 +82,9 @@ class Mixing(ABC):
         else:
             share = 1.0
         shares = torch.full((len(images),), share, dtype=images.dtype, device=images.device)
-        return images, task.mix(targets, targets[order], shares)
+        if weights is not None:
+            weights = share * weights + (1 - share) * weights[order]
+        return images, task.mix(targets, targets[order], shares), weights
 
 
 @dataclass(frozen=True)
@@ -150,16 +158,20 @@ class DrawnMixing:
         self._mixing, self._task = mixing, task
         self._generators = [seeds.generator(seed, "mixing") for seed in seed_of]
 
-    def apply(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """(E * M, C, H, W) and targets (E * M, ...), the first M of the first job, and so on."""
+    def apply(
+        self, images: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(E * M, C, H, W), targets (E * M, ...) and weights (E * M,), those of the first job first."""
         each = len(images) // len(self._generators)
         parts = []
         for at, generator in enumerate(self._generators):
             own = slice(at * each, (at + 1) * each)
-            parts.append(self._mixing.apply(images[own], targets[own], self._task, generator))
+            given = None if weights is None else weights[own]
+            parts.append(self._mixing.apply(images[own], targets[own], self._task, generator, given))
         if len(parts) == 1:
             return parts[0]
-        return torch.cat([mixed for mixed, _ in parts]), torch.cat([wanted for _, wanted in parts])
+        mixed, wanted, weighed = zip(*parts, strict=True)
+        return torch.cat(mixed), torch.cat(wanted), None if weights is None else torch.cat(weighed)
 
     def state(self) -> list[Tensor]:
         """Where the generators stand."""

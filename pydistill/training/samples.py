@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pydistill.data.formation import cut, enlarge, repeat_targets
 from pydistill.data.real import RealData, Split
+from pydistill.data.weights import check_weights
 from pydistill.storage.digests import digest
 
 
@@ -29,15 +30,26 @@ class Samples(ABC):
             indices: (M,) int64 on the CPU; None for all, in their order.
         """
 
+    @abstractmethod
+    def weights(self, indices: Tensor | None) -> Tensor | None:
+        """(M,) by how much the loss of each image counts, on the device; None: all alike.
+
+        Args:
+            indices: Those of :meth:`batch`.
+        """
+
     @property
     @abstractmethod
     def signature(self) -> tuple[object, ...]:
-        """What two sets must share to be trained on side by side: size, and shape and type of a target."""
+        """What two sets must share to be trained on side by side.
+
+        Size, shape and type of a target, and whether there are weights.
+        """
 
     @property
     @abstractmethod
     def digest(self) -> str:
-        """What the examples are, in hexadecimal: equal where images, targets and factor are."""
+        """What the examples are, in hexadecimal: equal where images, targets, factor and weights are."""
 
 
 class TensorSamples(Samples):
@@ -51,9 +63,11 @@ class TensorSamples(Samples):
         device: Where the network is.
         dtype: What the network computes in.
         factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`.
+        weights: (M,) float32, by how much the loss of each counts, of mean 1; None: all alike.
 
     Raises:
-        ValueError: There is no image, or not one target an image, or ``factor`` does not divide its sides.
+        ValueError: There is no image, or not one target an image, or ``factor`` does not divide its sides,
+            or weights are not as said.
     """
 
     def __init__(
@@ -63,6 +77,7 @@ class TensorSamples(Samples):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         factor: int = 1,
+        weights: Tensor | None = None,
     ) -> None:
         if images.ndim != 4 or not len(images):
             raise ValueError(f"expected images (N, C, H, W), at least one, got {tuple(images.shape)}")
@@ -73,6 +88,10 @@ class TensorSamples(Samples):
         self._whole: Tensor | None = None
         targets = repeat_targets(targets.detach().to(device), factor)
         self._targets = targets.to(dtype) if targets.is_floating_point() else targets
+        self._weights: Tensor | None = None
+        if weights is not None:
+            check_weights(weights, len(images))
+            self._weights = repeat_targets(weights.detach().to(device, dtype), factor)
 
     def __len__(self) -> int:
         return len(self._patches)
@@ -90,13 +109,20 @@ class TensorSamples(Samples):
         indices = indices.to(self._patches.device)
         return enlarge(self._patches[indices], self._factor), self._targets[indices]
 
+    def weights(self, indices: Tensor | None) -> Tensor | None:
+        if self._weights is None or indices is None:
+            return self._weights
+        return self._weights[indices.to(self._weights.device)]
+
     @property
     def signature(self) -> tuple[object, ...]:
-        return len(self), tuple(self._targets.shape[1:]), self._targets.dtype
+        weighed = self._weights is not None
+        return len(self), tuple(self._targets.shape[1:]), self._targets.dtype, weighed
 
     @property
     def digest(self) -> str:
-        return f"{digest(self._patches, self._targets)} {self._factor}"
+        weights = () if self._weights is None else (self._weights,)
+        return f"{digest(self._patches, self._targets, *weights)} {self._factor}"
 
 
 class SplitSamples(Samples):
@@ -123,10 +149,13 @@ class SplitSamples(Samples):
         images = self._data.inputs(self._split, chosen, self._device, self._dtype)
         return images, self._split.targets[chosen].to(self._device)
 
+    def weights(self, indices: Tensor | None) -> Tensor | None:
+        return None
+
     @property
     def signature(self) -> tuple[object, ...]:
         targets = self._split.targets
-        return len(self), tuple(targets.shape[1:]), targets.dtype
+        return len(self), tuple(targets.shape[1:]), targets.dtype, False
 
     @property
     def digest(self) -> str:

@@ -49,6 +49,7 @@ def test_bytes_by_part() -> None:
     assert make_distilled().nbytes == {
         "images": 6 * 60 * 4,
         "targets": 6 * 8,
+        "weights": 0,
         "rates": 8,
         "networks": 0,
         "augmentations": 0,

@@ -25,7 +25,9 @@ def full(factor: int = 1, **changes: object) -> DistilledData:
         teacher=StoredNetwork("mlp", {"b": torch.rand(3)}),
         augmentations=views,
     )
-    return replace(made, recipe=recipe, origin=torch.arange(3).repeat_interleave(2), **changes)
+    weights = torch.tensor([0.5, 1.5, 1.0, 1.0, 0.25, 1.75])
+    origin = torch.arange(3).repeat_interleave(2)
+    return replace(made, recipe=recipe, origin=origin, weights=weights, **changes)
 
 
 def test_an_index_gives_a_pair_and_several_a_batch() -> None:
@@ -112,6 +114,7 @@ def test_a_set_moves_to_a_gpu_and_back(tmp_path) -> None:
         made.images,
         made.targets,
         made.origin,
+        made.weights,
         made.recipe.augmentations.targets,
         *made.preprocess.tensors().values(),
     ]

@@ -72,7 +72,7 @@ def test_shares_are_of_a_beta_distribution(alpha):
 
 def test_images_and_classes_are_averaged_by_one_share_a_batch():
     pixels, targets = images(), torch.arange(8) % 3
-    mixed, wanted = MixUp().apply(pixels, targets, TASK, seeds.generator(1))
+    mixed, wanted, _ = MixUp().apply(pixels, targets, TASK, seeds.generator(1))
     torch.testing.assert_close(wanted.sum(1), torch.ones(8))
     hard = F.one_hot(targets, 3).float()
     shares = {round(float(s), 5) for s in wanted.flatten() if 0 < s < 1}
@@ -91,7 +91,7 @@ def test_a_window_of_each_image_is_its_partners_and_its_targets_by_the_area():
     pixels, targets = images(), torch.arange(8) % 3
     seen = set()
     for seed in range(30):
-        mixed, wanted = CutMix().apply(pixels, targets, TASK, seeds.generator(seed))
+        mixed, wanted, _ = CutMix().apply(pixels, targets, TASK, seeds.generator(seed))
         own = (mixed == pixels).all(1)
         for at in range(8):
             others = set(mixed[at].unique().tolist()) - {at + 1.0}
@@ -112,7 +112,7 @@ def test_a_window_of_each_image_is_its_partners_and_its_targets_by_the_area():
 
 def test_a_batch_that_is_not_mixed_has_soft_targets_as_well():
     pixels, targets = images(), torch.arange(8) % 3
-    mixed, wanted = CutMix(1.0, 0.0).apply(pixels, targets, TASK, seeds.generator(0))
+    mixed, wanted, _ = CutMix(1.0, 0.0).apply(pixels, targets, TASK, seeds.generator(0))
     assert torch.equal(mixed, pixels)
     assert torch.equal(wanted, F.one_hot(targets, 3).float())
     generator = seeds.generator(0)
@@ -122,9 +122,9 @@ def test_a_batch_that_is_not_mixed_has_soft_targets_as_well():
 
 def test_soft_targets_and_values_are_mixed_as_they_are():
     soft = torch.softmax(torch.randn(8, 3, generator=seeds.generator(0)), 1)
-    _, wanted = MixUp().apply(images(), soft, TASK, seeds.generator(1))
+    _, wanted, _ = MixUp().apply(images(), soft, TASK, seeds.generator(1))
     torch.testing.assert_close(wanted.sum(1), torch.ones(8))
-    _, values = MixUp().apply(images(), TASK.values(soft), TASK, seeds.generator(1))
+    _, values, _ = MixUp().apply(images(), TASK.values(soft), TASK, seeds.generator(1))
     torch.testing.assert_close(TASK.from_values(values), wanted)
 
 

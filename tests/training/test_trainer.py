@@ -298,7 +298,7 @@ def test_samples_of_packed_images_are_their_views_by_index():
     views = decode(images, 2)
     assert len(found) == 12
     assert found.shape == (2, 4, 6)
-    assert found.signature == (12, (), torch.int64)
+    assert found.signature == (12, (), torch.int64, False)
     whole, targets = found.batch(None)
     torch.testing.assert_close(whole, views, rtol=1e-6, atol=1e-6)
     assert targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4

@@ -273,11 +273,11 @@ def test_several_networks_at_once_are_each_on_its_own() -> None:
 
 def test_minibatches_cover_the_set_in_a_new_order_each_pass() -> None:
     trained = loop(NETWORKS["mlp"], Sgd(), batch_size=2)
-    orders = [torch.cat([trained._picked(at + 3 * epoch, 6, 0) for at in range(3)]) for epoch in range(4)]
+    orders = [torch.cat([trained.picked(at + 3 * epoch, 6, 0) for at in range(3)]) for epoch in range(4)]
     assert all(sorted(order.tolist()) == list(range(6)) for order in orders)
     assert any(not torch.equal(a, b) for a, b in itertools.pairwise(orders))
-    assert torch.equal(trained._picked(4, 6, 0), trained._picked(4, 6, 0))
-    assert any(not torch.equal(trained._picked(at, 6, 0), trained._picked(at, 6, 1)) for at in range(3))
+    assert torch.equal(trained.picked(4, 6, 0), trained.picked(4, 6, 0))
+    assert any(not torch.equal(trained.picked(at, 6, 0), trained.picked(at, 6, 1)) for at in range(3))
 
 
 def test_arguments_out_of_range_are_refused() -> None:
