@@ -273,7 +273,9 @@ class Selector(Method):
         raise IndexError(f"a selection has no iterations, asked for number {index}")
 
     def result(self, problem: Problem, state: State) -> Synthetic:
-        return Synthetic(state["images"], state["targets"], factor=self.factor)
+        return Synthetic(
+            state["images"], state["targets"], factor=self.factor, weights=state.get("weights")
+        )
 
     def _scores(self, problem: Problem, interim: Interim) -> Telling[Scores]:
         """From the folder, or computed, epoch by epoch."""
