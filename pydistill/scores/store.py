@@ -117,7 +117,7 @@ class Scores:
         ``el2n``, ``grand``: the length of p - y, and of the loss's gradient in the last layer, in epoch
         ``early``; ``forgetting``; ``aum``; ``entropy`` in the last epoch, nats; ``mean`` and ``spread`` of
         p_y and ``correctness`` over epochs; ``dual``; ``loss``, the mean over epochs. Sources:
-        :mod:`pydistill.scores.dynamics`.
+        the page on scores of images.
 
         Raises:
             ValueError: There is no such score, or not of this task.
