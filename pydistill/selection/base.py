@@ -108,7 +108,7 @@ class Known:
     @cached_property
     def extent(self) -> float:
         """Twice the greatest distance of an image's features from their mean: no two are further apart."""
-        centre = self.features.mean(0, dtype=torch.float64).float()
+        centre = self.features.mean(0)
         parts = (self.features[part] - centre for part in chunks(len(self.features), _AT_ONCE))
         return 2 * max(float(torch.linalg.vector_norm(part, dim=1).max()) for part in parts)
 

@@ -153,7 +153,10 @@ def by_group(known: Known, indices: Tensor) -> Iterator[tuple[Candidates, Tensor
 
 def distances(rows: Tensor, other: Tensor, extent: float) -> Tensor:
     """(n,) float64 distance of rows (n, D) from one (D,), as a share of ``extent``, at most 1."""
-    found = torch.cdist(rows, other[None], compute_mode="donot_use_mm_for_euclid_dist").squeeze(1).double()
+    found = torch.empty(len(rows), dtype=torch.float64)
+    for part in chunks(len(rows), _rows(other)):
+        gap = torch.cdist(rows[part], other[None], compute_mode="donot_use_mm_for_euclid_dist")
+        found[part] = gap.squeeze(1)
     return found.clamp_(max=extent) / (extent or 1.0)
 
 
@@ -166,9 +169,14 @@ def blocks(rows: Tensor, others: Tensor, extent: float) -> Iterator[tuple[slice,
         Which rows, and (r, m) float64.
     """
     wide = others.double()
-    for part in chunks(len(rows), max(1, _BLOCK // max(1, len(others)))):
+    for part in chunks(len(rows), min(_rows(others[:, :1]), _rows(rows[:1]))):
         found = torch.cdist(rows[part].double(), wide, compute_mode="use_mm_for_euclid_dist")
         yield part, found.clamp_(max=extent) / (extent or 1.0)
+
+
+def _rows(wide: Tensor) -> int:
+    """How many rows as wide as ``wide`` has numbers are held at once."""
+    return max(1, _BLOCK // max(1, wide.numel()))
 
 
 def class_weights(owner: str, text: str, classes: int) -> Tensor:
