@@ -151,7 +151,8 @@ class Candidates:
 
     def features(self) -> Tensor:
         """(n, D) float32 embedding, on the CPU."""
-        return self.known.features[self.indices]
+        every = self.known.features
+        return every if len(self) == len(every) else every[self.indices]
 
     def score(self, name: str) -> Tensor:
         """(n,) float32, see :meth:`pydistill.scores.Scores.value`."""

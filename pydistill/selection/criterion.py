@@ -21,8 +21,8 @@ from pydistill.tasks.base import chunks
 Shape: TypeAlias = Literal["modular", "submodular", "neither"]
 """What gains do as more is chosen: stay, never rise, or depend on the order."""
 
-_BLOCK = 1 << 22
-"""Distances that are held at once: 32 MiB."""
+_BLOCK = 1 << 21
+"""Distances that are held at once: 16 MiB."""
 
 
 class Tally(ABC):
