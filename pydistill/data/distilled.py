@@ -51,6 +51,8 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
         recipe: What else was learned or decided, see :class:`~pydistill.data.recipe.Recipe`.
         origin: (M,) int64, the class that each stored image was made for, where targets were learned or
             given by a network; None where they are classes themselves, or not known.
+        indices: (M * factor**2,) int64, of each view's image its position in the training split, where the
+            set is made of real images that a selector chose; None elsewhere.
 
     Raises:
         ValueError: The parts do not fit each other, or hold values that are not finite.
@@ -68,6 +70,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
     factor: int = 1
     recipe: Recipe = field(default_factory=Recipe)
     origin: Tensor | None = None
+    indices: Tensor | None = None
 
     def __post_init__(self) -> None:
         images, rate = self.images, self.learning_rate
@@ -88,6 +91,8 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"expected a learning rate above 0, found {rate}")
         if self.origin is not None:
             self.task.check(images, self.origin, "distilled set's classes of origin")
+        if self.indices is not None:
+            parts.check_indices(self.indices, len(self))
         if self.kind == "hard":
             if self.recipe.loss == "squared":
                 raise ValueError("a set whose loss is squared has float values as targets, found classes")

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pydistill.data.store import assemble, describe, reporting, side_tensors, unsealed
+from pydistill.data.store import assemble, describe, reporting, set_tensors, side_tensors, unsealed
 from pydistill.errors import DataError, FileFormatError
 from pydistill.extras import need
 from pydistill.limits import require_bytes
@@ -42,7 +42,8 @@ def export_parquet(distilled: "DistilledData", path: Path) -> None:
     """Write one row a stored image: ``image`` (C, H, W) float32 network input, ``label`` int64, ``target``.
 
     Values are exact. ``target`` (K,) float32 is there where targets are soft; ``label`` is then the class
-    that the image was made for. ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class
+    that the image was made for; ``indices`` int64, one or factor**2 of them, where the set knows which real
+    images it is made of. ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class
     names; pandas gives nested arrays. The file's metadata, under ``pydistill``, hold the rest:
     augmentation, learning rate, factor, preprocessing, provenance. A whitening matrix is too large for
     that and goes to ``preprocess-<content>.safetensors`` in the same folder, which must travel with
@@ -58,7 +59,7 @@ def export_parquet(distilled: "DistilledData", path: Path) -> None:
         **describe(distilled),
         "preprocess_sha256": digest,
         "preprocess_content": base64.b64encode(preprocess).decode() if inline else None,
-        "rows_sha256": _rows_digest(distilled.images, distilled.targets, distilled.origin),
+        "rows_sha256": _rows_digest(set_tensors(distilled)),
     }
     pa, pq = _pyarrow()
     columns = {"image": distilled.images} | _columns(distilled)
@@ -108,9 +109,11 @@ def from_parquet(kind: "type[DistilledData]", path: Path) -> "DistilledData":
         images = _flat(table, "image", facts["images"])
         targets = _flat(table, column, facts["targets"])
         origin = _flat(table, "origin" if column == "label" else "label", made_for) if made_for else None
-        if _rows_digest(images, targets, origin) != facts["rows_sha256"]:
+        indices = _flat(table, "indices", facts["indices"]) if facts.get("indices") else None
+        columns = {"images": images, "targets": targets, "origin": origin, "indices": indices}
+        own = {name: value for name, value in columns.items() if value is not None}
+        if _rows_digest(own) != facts["rows_sha256"]:
             raise ValueError("its rows are not those it was written with")
-        own = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
         preprocess = safetensors.torch.load(_preprocess_content(facts, path))
         return assemble(kind, facts, {**own, **preprocess})
 
@@ -119,6 +122,7 @@ def _require_declared(found: Any, facts: dict[str, Any], path: Path) -> None:
     """Refuse columns of more values than the facts say, or than may be read, before reading any."""
     with reporting(path):
         sizes = {"image": math.prod(facts["images"]), "target": math.prod(facts["targets"])}
+        sizes |= {"indices": math.prod(facts["indices"])} if facts.get("indices") else {}
     require_bytes(4 * sum(sizes.values()), str(path))
     groups = [found.row_group(at) for at in range(found.num_row_groups)]
     columns = [group.column(at) for group in groups for at in range(group.num_columns)]
@@ -161,10 +165,8 @@ def _beside(path: Path, digest: str) -> Path:
     return path.with_name(f"preprocess-{digest[:12]}.safetensors")
 
 
-def _rows_digest(images: Tensor, targets: Tensor, origin: Tensor | None) -> str:
-    columns = {"images": images, "targets": targets} | ({} if origin is None else {"origin": origin})
-    content = safetensors.torch.save(apart(columns))
-    return hashlib.sha256(content).hexdigest()
+def _rows_digest(columns: dict[str, Tensor]) -> str:
+    return hashlib.sha256(safetensors.torch.save(apart(columns))).hexdigest()
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -195,10 +197,13 @@ def _flat(table: "pa.Table", name: str, shape: list[int]) -> Tensor:
 
 
 def _columns(distilled: "DistilledData") -> dict[str, Tensor]:
-    """Targets, and what images were made for where targets do not say it."""
+    """Targets, what images were made for where targets do not say it, and indices where there are any."""
     own = distilled.task.columns(distilled.targets, distilled.hard_targets)
     if distilled.kind == "hard" and distilled.origin is not None:  # classes that a network gave
         own["origin"] = distilled.origin
+    if distilled.indices is not None:
+        packed = distilled.factor**2
+        own["indices"] = distilled.indices if packed == 1 else distilled.indices.view(-1, packed)
     return own
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
 
 FORMAT = "pydistill.distilled"
-VERSION, READ = 2, (1, 2)
-"""Version 1 knows no classes of origin and no record of given labels."""
+VERSION, CHOSEN, READ = 2, 3, (1, 2, 3)
+"""Version 1 knows no classes of origin and no record of given labels; 3 is 2 with indices."""
 ROOT = "distilled.json"
 _ODD = (ArithmeticError, RuntimeError)
 """What numbers of a wrong size lead to in torch."""
@@ -77,12 +77,9 @@ def load(kind: "type[DistilledData]", folder: Path) -> "DistilledData":
 
 
 def set_tensors(distilled: "DistilledData") -> dict[str, Tensor]:
-    """Images, targets and classes of origin as they are stored."""
-    return {
-        "images": distilled.images.detach().cpu().contiguous(),
-        "targets": distilled.targets.detach().cpu().contiguous(),
-        **({} if distilled.origin is None else {"origin": distilled.origin.detach().cpu().contiguous()}),
-    }
+    """Images, targets, classes of origin and indices as they are stored."""
+    own = {name: getattr(distilled, name) for name in ("images", "targets", "origin", "indices")}
+    return {name: value.detach().cpu().contiguous() for name, value in own.items() if value is not None}
 
 
 def side_tensors(distilled: "DistilledData") -> dict[str, Tensor]:
@@ -96,15 +93,17 @@ def side_tensors(distilled: "DistilledData") -> dict[str, Tensor]:
 
 
 def describe(distilled: "DistilledData") -> dict[str, Any]:
-    """All but the tensors, as JSON holds it."""
+    """All but the tensors, as JSON holds it; of sets without indices as before there were any."""
+    indices = distilled.indices
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if indices is None else CHOSEN,
         "task": distilled.task.describe(),
         "kind": distilled.kind,
         "images": list(distilled.images.shape),
         "targets": list(distilled.targets.shape),
         "origin": None if distilled.origin is None else list(distilled.origin.shape),
+        **({} if indices is None else {"indices": list(indices.shape)}),
         "preprocess": distilled.preprocess.name,
         "augment": distilled.augment,
         "learning_rate": distilled.learning_rate,
@@ -119,7 +118,7 @@ def assemble(
 ) -> "DistilledData":
     """The inverse of :func:`describe` and the tensors; called under :func:`reporting`."""
     own = {key: value for key, value in tensors.items() if not key.startswith((_PREFIX, _RECIPE))}
-    expected = {"images", "targets"} | ({"origin"} if facts.get("origin") else set())
+    expected = {"images", "targets"} | {name for name in ("origin", "indices") if facts.get(name)}
     if set(own) != expected:
         raise ValueError(f"expected tensors {', '.join(sorted(expected))}, found {sorted(own)}")
     for key, value in own.items():
@@ -134,6 +133,7 @@ def assemble(
         images=own["images"],
         targets=own["targets"],
         origin=own.get("origin"),
+        indices=own.get("indices"),
         task=restore(task),
         preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(under(_PREFIX, tensors)),
         augment=augment,
@@ -162,7 +162,7 @@ def unsealed(text: bytes, where: Path) -> dict[str, Any]:
         raise FileFormatError(f"{where} does not describe a distilled set: its format is not {FORMAT!r}")
     if facts.get("version") not in READ:
         raise FileFormatError(
-            f"{where} has version {facts.get('version')!r}, pydistill here reads 1 and {VERSION}: "
+            f"{where} has version {facts.get('version')!r}, pydistill here reads 1 to {READ[-1]}: "
             "upgrade it"
         )
     whole = intact(facts) and text in (rendered(facts).encode(), json.dumps(facts).encode())

@@ -52,6 +52,7 @@ class Synthetic:
         factor: Views along each side of a stored image, see :mod:`pydistill.data.formation`.
         recipe: What else was learned or decided.
         origin: (M,) the group (class) that each image was made for; needed where targets are learned.
+        indices: (M * factor**2,) int64 positions in the training split, where images are real ones.
     """
 
     images: Tensor
@@ -61,6 +62,7 @@ class Synthetic:
     factor: int = 1
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     origin: Tensor | None = None
+    indices: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -329,6 +329,7 @@ def collect(
         factor=made.factor,
         recipe=made.recipe,
         origin=_origin(made, data.task),
+        indices=None if made.indices is None else made.indices.cpu().contiguous(),
         provenance=Provenance(
             method=method.name,
             config=method.config(),

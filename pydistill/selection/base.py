@@ -282,7 +282,7 @@ class Selector(Method):
             scores = yield from self._scores(problem, interim)
         selection = self.select(problem, scores)
         stored = pack(problem.data, Draw(selection.indices, selection.groups), self.factor, problem.device)
-        state: State = {"images": stored.images, "targets": stored.targets, "indices": selection.indices}
+        state: State = {"images": stored.images, "targets": stored.targets, "indices": stored.indices}
         if selection.weights is not None:
             state["weights"] = _of_stored(selection, self.factor**2)
         return state
@@ -294,7 +294,7 @@ class Selector(Method):
         raise IndexError(f"a selection has no iterations, asked for number {index}")
 
     def result(self, problem: Problem, state: State) -> Synthetic:
-        return Synthetic(state["images"], state["targets"], factor=self.factor)
+        return Synthetic(state["images"], state["targets"], factor=self.factor, indices=state["indices"])
 
     def _scores(self, problem: Problem, interim: Interim) -> Telling[Scores]:
         """From the folder, or computed, epoch by epoch."""

@@ -210,8 +210,8 @@ def test_every_truncation_of_the_json_is_refused(saved: Path) -> None:
 
 
 def test_a_version_of_the_future(saved: Path) -> None:
-    rewrite(saved, lambda facts: facts.update(version=3))
-    with pytest.raises(FileFormatError, match="has version 3, pydistill here reads 1 and 2: upgrade it"):
+    rewrite(saved, lambda facts: facts.update(version=4))
+    with pytest.raises(FileFormatError, match="has version 4, pydistill here reads 1 to 3: upgrade it"):
         DistilledData.load(saved)
 
 

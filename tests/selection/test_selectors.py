@@ -90,6 +90,7 @@ def test_it_is_a_method_whose_set_is_made_of_the_selected_images(name, tiny, sco
     made = distill(tiny, small(name), ipc=3, folder=tmp_path)
     assert torch.equal(made.images, tiny.inputs(tiny.train, found.indices).contiguous())
     assert torch.equal(made.targets, tiny.train.targets[found.indices])
+    assert torch.equal(made.indices, found.indices)
     assert made == DistilledData.load(tmp_path)
 
 
