@@ -65,8 +65,7 @@ class Greedy(EmbeddingSelector):
                 (weight * relative(tally.gains, left) for weight, tally in tallies),
                 torch.zeros(len(candidates), dtype=torch.float64),
             )
-            sums[~left] = -torch.inf
-            best = int(order[sums[order] >= sums.max() - _EQUAL][0])
+            best = first_best(sums, left, order)
             left[best] = False
             chosen.append(best)
             for _, tally in tallies:
@@ -78,3 +77,15 @@ def relative(gains: Tensor, left: Tensor) -> Tensor:
     """(n,) gains as shares of the greatest among those that are left; 0 where none gains anything."""
     greatest = float(gains[left].max())
     return gains / greatest if greatest > _NOTHING else torch.zeros_like(gains)
+
+
+def first_best(sums: Tensor, left: Tensor, order: Tensor) -> int:
+    """The position of the greatest of those sums that are left, of equal ones the first in an order.
+
+    Args:
+        sums: (n,) of the size of 1.
+        left: (n,) bool.
+        order: (n,) every position once.
+    """
+    rest = torch.where(left, sums, -torch.inf)
+    return int(order[rest[order] >= rest.max() - _EQUAL][0])
