@@ -75,6 +75,7 @@ def rows() -> list[str]:
     return [
         " ".join([name, *(f"{key}={_said(value)}" for key, value in variant.items())])
         for name, method in methods().items()
+        if "classification" in method.tasks  # which the data is for
         for variant in VARIANTS
         if _another(method, variant)
     ]

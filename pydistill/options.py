@@ -1,8 +1,12 @@
 """Options in a short text, as networks, pools and kernels have them: ``name:option=value,option=value``."""
 
+import re
 from collections.abc import Collection
 
 from pydistill.errors import did_you_mean
+
+_COMMA = re.compile(r",(?![^()]*\))")
+"""One that does not stand in parentheses."""
 
 
 def parse_options(owner: str, text: str, known: Collection[str]) -> dict[str, str]:
@@ -10,14 +14,14 @@ def parse_options(owner: str, text: str, known: Collection[str]) -> dict[str, st
 
     Args:
         owner: Whose options they are, for messages.
-        text: ``option=value,option=value``, or nothing.
+        text: ``option=value,option=value``, or nothing; a value may hold commas within parentheses.
         known: The options there are.
 
     Raises:
         ValueError: An option is unknown (the known ones are listed), given twice or without a value.
     """
     found: dict[str, str] = {}
-    for part in filter(None, text.split(",")):
+    for part in filter(None, _COMMA.split(text)):
         option, equals, value = (piece.strip() for piece in part.partition("="))
         if option not in known:
             raise ValueError(

@@ -73,7 +73,7 @@ def _add_method_options(parser: argparse.ArgumentParser, kind: type[Method]) -> 
     group = parser.add_argument_group(f"options of {kind.name}", f"{kind.summary} [{kind.citation}]")
     for field in dataclasses.fields(kind):
         of, _ = option_types(kind)[field.name]
-        choices = field.metadata["choices"]
+        choices = None if field.metadata["selectors"] else field.metadata["choices"]
         presets = [
             f"{preset}: {chosen[field.name]}"
             for preset, chosen in kind.presets.items()

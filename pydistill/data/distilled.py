@@ -54,6 +54,8 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             given by a network; None where they are classes themselves, or not known.
         weights: (M,) float32 of at least 0 and mean 1, one a stored image: factors of the images' losses in
             every training on the set; None: all alike.
+        indices: (M * factor**2,) int64, of each view's image its position in the training split, where the
+            set is made of real images that a selector chose; None elsewhere.
 
     Raises:
         ValueError: The parts do not fit each other, or hold values that are not finite.
@@ -72,6 +74,7 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
     recipe: Recipe = field(default_factory=Recipe)
     origin: Tensor | None = None
     weights: Tensor | None = None
+    indices: Tensor | None = None
 
     def __post_init__(self) -> None:
         images, rate = self.images, self.learning_rate
@@ -94,6 +97,8 @@ class DistilledData(ByContent, Dataset[tuple[Tensor, Tensor]]):
             self.task.check(images, self.origin, "distilled set's classes of origin")
         if self.weights is not None:
             check_weights(self.weights, len(images))
+        if self.indices is not None:
+            parts.check_indices(self.indices, len(self))
         if self.kind == "hard":
             if self.recipe.loss == "squared":
                 raise ValueError("a set whose loss is squared has float values as targets, found classes")

@@ -42,7 +42,8 @@ def export_parquet(distilled: "DistilledData", path: Path) -> None:
     """Write one row a stored image: ``image`` (C, H, W) float32 network input, ``label`` int64, ``target``.
 
     Values are exact. ``target`` (K,) float32 is there where targets are soft; ``label`` is then the class
-    that the image was made for; ``weight`` float32 where images have weights.
+    that the image was made for; ``weight`` float32 where images have weights; ``indices`` int64, one or
+    factor**2 of them, where the set knows which real images it is made of.
     ``datasets.load_dataset("parquet", data_files=...)`` gives arrays and class names; pandas gives nested
     arrays. The file's metadata, under ``pydistill``, hold the rest: augmentation, learning rate, factor,
     preprocessing, provenance. A whitening matrix is too large for that and goes to
@@ -109,7 +110,14 @@ def from_parquet(kind: "type[DistilledData]", path: Path) -> "DistilledData":
         targets = _flat(table, column, facts["targets"])
         origin = _flat(table, "origin" if column == "label" else "label", made_for) if made_for else None
         weights = _flat(table, "weight", facts["weights"]) if facts.get("weights") else None
-        columns = {"images": images, "targets": targets, "origin": origin, "weights": weights}
+        indices = _flat(table, "indices", facts["indices"]) if facts.get("indices") else None
+        columns = {
+            "images": images,
+            "targets": targets,
+            "origin": origin,
+            "weights": weights,
+            "indices": indices,
+        }
         own = {name: value for name, value in columns.items() if value is not None}
         if _rows_digest(own) != facts["rows_sha256"]:
             raise ValueError("its rows are not those it was written with")
@@ -121,6 +129,7 @@ def _require_declared(found: Any, facts: dict[str, Any], path: Path) -> None:
     """Refuse columns of more values than the facts say, or than may be read, before reading any."""
     with reporting(path):
         sizes = {"image": math.prod(facts["images"]), "target": math.prod(facts["targets"])}
+        sizes |= {"indices": math.prod(facts["indices"])} if facts.get("indices") else {}
     require_bytes(4 * sum(sizes.values()), str(path))
     groups = [found.row_group(at) for at in range(found.num_row_groups)]
     columns = [group.column(at) for group in groups for at in range(group.num_columns)]
@@ -195,12 +204,15 @@ def _flat(table: "pa.Table", name: str, shape: list[int]) -> Tensor:
 
 
 def _columns(distilled: "DistilledData") -> dict[str, Tensor]:
-    """Targets, what images were made for where targets do not say it, and weights where there are any."""
+    """Targets; where there are any, what images were made for, weights and indices."""
     own = distilled.task.columns(distilled.targets, distilled.hard_targets)
     if distilled.kind == "hard" and distilled.origin is not None:  # classes that a network gave
         own["origin"] = distilled.origin
     if distilled.weights is not None:
         own["weight"] = distilled.weights
+    if distilled.indices is not None:
+        packed = distilled.factor**2
+        own["indices"] = distilled.indices if packed == 1 else distilled.indices.view(-1, packed)
     return own
 
 

@@ -125,11 +125,13 @@ class Packed:
         images: (M, C, H, W) float32 network input, channels_last.
         targets: (M, ...) of the stored images, which hold views of one group each.
         groups: (M,) int64, on the CPU.
+        indices: (M * factor**2,) int64, on the CPU: each view's image, in :func:`decode`'s order.
     """
 
     images: Tensor
     targets: Tensor
     groups: Tensor
+    indices: Tensor
 
 
 def pack(data: RealData, draw: Draw, factor: int, device: torch.device | str = "cpu") -> Packed:
@@ -161,7 +163,7 @@ def pack(data: RealData, draw: Draw, factor: int, device: torch.device | str = "
     packed = [encode(data.inputs(data.train, part, device), factor) for part in parts]
     images = torch.cat(packed).contiguous(memory_format=torch.channels_last)
     targets = data.task.pack(data.train.targets[indices], factor)
-    return Packed(images, targets.to(device), torch.cat(groups))
+    return Packed(images, targets.to(device), torch.cat(groups), indices)
 
 
 def _check_images(images: Tensor) -> None:

@@ -26,13 +26,14 @@ def moved(distilled: "DistilledData", device: torch.device | str) -> "DistilledD
             "the network computes in"
         )
     where = torch.device(device)
-    origin, weights = distilled.origin, distilled.weights
+    origin, weights, indices = distilled.origin, distilled.weights, distilled.indices
     return dataclasses.replace(
         distilled,
         images=distilled.images.to(where),
         targets=distilled.targets.to(where),
         origin=None if origin is None else origin.to(where),
         weights=None if weights is None else weights.to(where),
+        indices=None if indices is None else indices.to(where),
         preprocess=distilled.preprocess.to(where),
         recipe=_recipe_on(distilled.recipe, where),
     )
@@ -103,7 +104,7 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
     made = distilled.provenance
     strata = distilled.task.strata(distilled.hard_targets.cpu()[picked])
     counts = [len(members) for members in strata.members]
-    most, packed = max(counts), distilled.factor**2
+    most, packed, indices = max(counts), distilled.factor**2, distilled.indices
     short = {name: count * packed for name, count in zip(strata.names, counts, strict=True) if count < most}
     whole = len(distilled.images) if made.part_of is None else made.part_of
     return dataclasses.replace(
@@ -112,6 +113,7 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
         targets=distilled.targets[at],
         origin=None if origin is None else origin[at],
         weights=None if weights is None else normalised(weights[at]),
+        indices=None if indices is None else indices.view(-1, packed)[at].flatten(),
         recipe=recipe,
         provenance=dataclasses.replace(
             made,
@@ -121,6 +123,15 @@ def subset(distilled: "DistilledData", chosen: Several) -> "DistilledData":
             budget={"images": len(picked)},
         ),
     )
+
+
+def check_indices(indices: Tensor, views: int) -> None:
+    """Raise ``ValueError`` where these are not positions of a real image for each view."""
+    if indices.shape != (views,) or indices.dtype != torch.int64 or bool((indices < 0).any()):
+        raise ValueError(
+            f"expected indices ({views},) int64 of at least 0, one a view, found {tuple(indices.shape)} "
+            f"{indices.dtype}"
+        )
 
 
 def _forward(chosen: slice, total: int) -> slice | list[int]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pydistill.data.distilled import DistilledData
 
 FORMAT = "pydistill.distilled"
-VERSION, WEIGHED, READ = 2, 3, (1, 2, 3)
-"""Version 1 knows no classes of origin and no record of given labels; 3 is 2 with weights of the images."""
+VERSION, LATER, READ = 2, 3, (1, 2, 3)
+"""Version 1 knows no classes of origin and no record of given labels; 3 is 2 with weights or indices."""
 ROOT = "distilled.json"
 _ODD = (ArithmeticError, RuntimeError)
 """What numbers of a wrong size lead to in torch."""
@@ -77,8 +77,9 @@ def load(kind: "type[DistilledData]", folder: Path) -> "DistilledData":
 
 
 def set_tensors(distilled: "DistilledData") -> dict[str, Tensor]:
-    """Images, targets, classes of origin and weights as they are stored."""
-    own = {name: getattr(distilled, name) for name in ("images", "targets", "origin", "weights")}
+    """Images, targets and, where there are any, classes of origin, weights and indices, as stored."""
+    names = ("images", "targets", "origin", "weights", "indices")
+    own = {name: getattr(distilled, name) for name in names}
     return {name: value.detach().cpu().contiguous() for name, value in own.items() if value is not None}
 
 
@@ -93,17 +94,18 @@ def side_tensors(distilled: "DistilledData") -> dict[str, Tensor]:
 
 
 def describe(distilled: "DistilledData") -> dict[str, Any]:
-    """All but the tensors, as JSON holds it; of sets without weights as before there were any."""
-    weights = distilled.weights
+    """All but the tensors, as JSON holds it; of sets without weights and indices as before those were."""
+    later = {"weights": distilled.weights, "indices": distilled.indices}
+    shapes = {name: list(value.shape) for name, value in later.items() if value is not None}
     return {
         "format": FORMAT,
-        "version": VERSION if weights is None else WEIGHED,
+        "version": LATER if shapes else VERSION,
         "task": distilled.task.describe(),
         "kind": distilled.kind,
         "images": list(distilled.images.shape),
         "targets": list(distilled.targets.shape),
         "origin": None if distilled.origin is None else list(distilled.origin.shape),
-        **({} if weights is None else {"weights": list(weights.shape)}),
+        **shapes,
         "preprocess": distilled.preprocess.name,
         "augment": distilled.augment,
         "learning_rate": distilled.learning_rate,
@@ -118,7 +120,8 @@ def assemble(
 ) -> "DistilledData":
     """The inverse of :func:`describe` and the tensors; called under :func:`reporting`."""
     own = {key: value for key, value in tensors.items() if not key.startswith((_PREFIX, _RECIPE))}
-    expected = {"images", "targets"} | {name for name in ("origin", "weights") if facts.get(name)}
+    optional = ("origin", "weights", "indices")
+    expected = {"images", "targets"} | {name for name in optional if facts.get(name)}
     if set(own) != expected:
         raise ValueError(f"expected tensors {', '.join(sorted(expected))}, found {sorted(own)}")
     for key, value in own.items():
@@ -134,6 +137,7 @@ def assemble(
         targets=own["targets"],
         origin=own.get("origin"),
         weights=own.get("weights"),
+        indices=own.get("indices"),
         task=restore(task),
         preprocess=_known(PREPROCESSES, facts["preprocess"], "preprocess").restore(under(_PREFIX, tensors)),
         augment=augment,

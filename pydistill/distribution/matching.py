@@ -67,8 +67,10 @@ class DistributionMatching(Method):
     augment: str = option("auto", "siamese augmentation; auto: what suits the data; none")
     init: str = option(
         "real",
-        "first images: real ones, those nearest to cluster centres, or Gaussian noise",
+        "first images: real ones, those nearest to cluster centres, Gaussian noise, or what a selector "
+        "chooses, for example greedy:embedding=thumbnails",
         choices=("real", "kmeans", "noise"),
+        selectors=True,
     )
     real_precision: str = option(
         "float32",

@@ -12,7 +12,7 @@ import pkgutil
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin
 
@@ -26,6 +26,7 @@ from pydistill.engine.preparation import Interim, Telling
 from pydistill.engine.problem import Problem
 from pydistill.errors import did_you_mean
 from pydistill.machine import AUTO, PRECISIONS, resolve_precision, slow_precision
+from pydistill.options import parse_options
 
 State: TypeAlias = dict[str, Any]
 """What a method remembers: nested dicts and lists of tensors, numbers, texts, booleans and None."""
@@ -53,6 +54,7 @@ class Synthetic:
         origin: (M,) the group (class) that each image was made for; needed where targets are learned.
         weights: (M,) at least 0 and of mean 1, by how much the loss of each image counts in every training
             on the set; None: all alike.
+        indices: (M * factor**2,) int64 positions in the training split, where images are real ones.
     """
 
     images: Tensor
@@ -63,6 +65,7 @@ class Synthetic:
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     origin: Tensor | None = None
     weights: Tensor | None = None
+    indices: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,7 @@ def option(
     low: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] | None = None,
+    selectors: bool = False,
     memory: bool = False,
 ) -> Any:
     """A configuration field with its help, its bound and its choices; :func:`check_options` enforces them.
@@ -154,12 +158,20 @@ def option(
         low: The smallest value allowed.
         above: A value that must be exceeded.
         choices: The texts allowed.
+        selectors: What :func:`parse_selector` takes is allowed beside ``choices``.
         memory: It decides how much memory a run takes and no result beyond rounding: a run may be taken up
             with another value of it.
     """
     return dataclasses.field(
         default=default,
-        metadata={"help": help, "low": low, "above": above, "choices": choices, "memory": memory},
+        metadata={
+            "help": help,
+            "low": low,
+            "above": above,
+            "choices": choices,
+            "selectors": selectors,
+            "memory": memory,
+        },
     )
 
 
@@ -190,7 +202,9 @@ def check_options(method: Method) -> None:
         name = f"{method.name}: {f.name}"
         if kind in (int, float):
             checks.number(name, value, low=low, above=above)
-        if choices is not None:
+        if f.metadata.get("selectors") and value not in (choices or ()):
+            parse_selector(str(value), name, choices or ())
+        elif choices is not None:
             checks.choice(name, value, choices)
 
 
@@ -284,3 +298,48 @@ def make_method(name: str, preset: str | None = None, **options: Any) -> Method:
     made = kind(**{**(kind.presets[preset] if preset else {}), **options})
     check_options(made)
     return made
+
+
+def selectors() -> Mapping[str, type[Method]]:
+    """Those methods by name that choose real images: they have ``select(problem)``."""
+    return {name: kind for name, kind in methods().items() if hasattr(kind, "select")}
+
+
+def parse_selector(text: str, owner: str = "a selector", others: Collection[str] = ()) -> Method:
+    """A method that selects, from ``name`` or ``name:option=value,...``.
+
+    Args:
+        text: What was given. The option ``factor`` is none here: whoever packs the images decides it.
+        owner: Whose value it is, for messages.
+        others: What else would have been understood.
+
+    Raises:
+        ValueError: The name or an option is unknown, or a value is no such value or out of range.
+    """
+    name, _, rest = text.partition(":")
+    known = selectors()
+    if name not in known:
+        listed = f"{', '.join(others)}, or a selector: " if others else ""
+        raise ValueError(
+            f"{owner} must be one of {listed}{', '.join(known)}; got {text!r}"
+            f"{did_you_mean(name, [*others, *known], 0.5)}"
+        )
+    kinds = {option: kind for option, kind in option_types(known[name]).items() if option != "factor"}
+    given = parse_options(name, rest, kinds)
+    return make_method(
+        name,
+        **{option: _read(f"{name}: {option}", value, *kinds[option]) for option, value in given.items()},
+    )
+
+
+def _read(name: str, text: str, kind: type, optional: bool) -> Any:
+    """An option's value from its text."""
+    if optional and text == "none":
+        return None
+    if kind is bool:
+        checks.choice(name, text, ("true", "false"))
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name} must be {kind.__name__}, got {text!r}") from None

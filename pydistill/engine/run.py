@@ -330,6 +330,7 @@ def collect(
         recipe=made.recipe,
         origin=_origin(made, data.task),
         weights=None if made.weights is None else made.weights.detach().float().cpu().contiguous(),
+        indices=None if made.indices is None else made.indices.cpu().contiguous(),
         provenance=Provenance(
             method=method.name,
             config=method.config(),

@@ -36,6 +36,7 @@ def page(report: "Report", folder: Path | None = None) -> str:
             _pictures(report),
             *(_architecture(report, each, axis) for each in report.architectures),
             _classes(report),
+            _selection(report),
             _notes(report),
             _course(folder),
             _again(report, folder),
@@ -137,6 +138,21 @@ def _classes(report: "Report") -> str:
                     f"{tables.confusion(report, architecture, regime)}\n</details>"
                 )
     return f"<section>\n<h2>Class by class</h2>\n{chr(10).join(parts)}\n</section>" if parts else ""
+
+
+def _selection(report: "Report") -> str:
+    """What the chosen images are like, beside as many random ones."""
+    found = tables.selection(report)
+    if not found:
+        return ""
+    told = (
+        f"Each from 0 to 1; random are {report.selection['draws']} selections of as many images. Distances "
+        f"are in the embedding {report.selection['embedding']}, whichever the images were chosen in."
+    )
+    return (
+        "<section>\n<h2>The selection under all criteria, beside random's</h2>\n"
+        f"<p>{text(told)}</p>\n{found}\n</section>"
+    )
 
 
 def _notes(report: "Report") -> str:

@@ -19,6 +19,8 @@ from pydistill.storage.records import read_sealed, write_sealed
 from pydistill.storage.typed import plain, typed
 
 FORMAT = 2
+_LATER = ("size", "selection")
+"""What reports may lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,9 @@ class Report:
             and most; where not ``by_class``, those that hold something of a class), ``images``,
             ``fraction`` of the training images, ``nbytes`` of all that it takes to keep the set; empty in
             reports written before there was this.
+        selection: Where the set is of real images that a selector chose, how it stands: ``criteria`` by
+            name, each with ``value``, ``random`` (the mean), ``low`` and ``high`` of ``draws`` random
+            selections, in [0, 1]; distances are in the ``embedding``. Empty elsewhere, then not in JSON.
         pictures: PNG files by source; not kept in JSON.
     """
 
@@ -66,6 +71,7 @@ class Report:
     class_names: tuple[str, ...] = ()
     details: tuple[Detail, ...] = ()
     size: Mapping[str, Any] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def __repr__(self) -> str:
@@ -226,6 +232,7 @@ class Report:
                     "",
                     *verdicts,
                     *([self.size_text()] if self.size else []),
+                    *([self.selection_text()] if self.selection else []),
                     *([self._packed()] if packed else []),
                     *([short] if (short := self.shortage()) else []),
                     self._measured(),
@@ -242,6 +249,14 @@ class Report:
             f"{each} {what}, {self.size['images']:,} in all, {100 * self.size['fraction']:.3g} % "
             f"of the training images, {self.size['nbytes']:,} bytes"
         )
+
+    def selection_text(self) -> str:
+        """The selection under each criterion, with the range of random ones."""
+        parts = (
+            f"{name} {each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f})"
+            for name, each in self.selection["criteria"].items()
+        )
+        return f"{', '.join(parts)}; in brackets {self.selection['draws']} random selections"
 
     def shortage(self) -> str:
         """Which classes have fewer images than were asked for, as a clause; empty where none has."""
@@ -268,6 +283,7 @@ class Report:
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
             if f.name not in ("pictures", "runs", "sets", "details")
+            and (f.name != "selection" or self.selection)
         }
         made["format"] = FORMAT
         made["runs"] = [dataclasses.asdict(run) for run in self.runs]
@@ -297,7 +313,7 @@ class Report:
         names = [f.name for f in dataclasses.fields(cls) if f.name != "pictures"]
         try:
             known = upgraded(record) if form == 1 else record
-            return typed(cls, {name: known[name] for name in names if name != "size" or name in known})
+            return typed(cls, {name: known[name] for name in names if name not in _LATER or name in known})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(f"not a report of format {form}: {error!r}") from error
 

@@ -18,6 +18,7 @@ from pydistill.data.pictures import grid, rows
 from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
 from pydistill.evaluation.as_learned import regress, train_as_learned
+from pydistill.evaluation.chosen import chosen
 from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
 from pydistill.evaluation.kept import KeptScore, Memory, key_of, scored_on
 from pydistill.evaluation.machine import Meter, describe
@@ -140,6 +141,7 @@ def evaluate(
         class_names=data.task.class_names,
         details=running.detailed(),
         size=_size(distilled, data),
+        selection=chosen(distilled, data),
         pictures=_pictures(distilled, data, running.sets.random[:1]),
     )
     memory.ended()

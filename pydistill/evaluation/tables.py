@@ -62,6 +62,21 @@ def networks(report: "Report", architecture: str, regime: Regime) -> str:
     return table(head, rows)
 
 
+def selection(report: "Report") -> str:
+    """The selection under each criterion, beside random ones; nothing where the set is none."""
+    rows = []
+    for name, each in report.selection.get("criteria", {}).items():
+        side = "above" if each["value"] > each["high"] else "below" if each["value"] < each["low"] else ""
+        told = f"{side} all of them" if side else '<span class="unresolved">among them</span>'
+        rows.append(
+            f'<tr class="distilled"><th scope="row">{text(name)}</th>'
+            f"<td><strong>{each['value']:.3f}</strong></td><td>{each['random']:.3f}</td>"
+            f"<td>{each['low']:.3f} to {each['high']:.3f}</td><td>{told}</td></tr>"
+        )
+    head = ("criterion", "this selection", "random, mean", "random, range", "against random")
+    return table(head, rows) if rows else ""
+
+
 def _over_images(spread: float | None) -> str:
     """What other test images would change, as a title."""
     if spread is None:

@@ -117,6 +117,7 @@ class DifficultyAlignedTrajectories(TrajectoryMatching):
     grow_until: int = option(1_000, "iteration by which the range of starts has grown to its end", low=1)
     init: str = option(
         "right",
-        "first images: real ones, real ones that an expert gets right, or Gaussian noise",
+        "first images: real ones, those that an expert gets right, Gaussian noise, or a selector's",
         choices=("right", *INITS),
+        selectors=True,
     )

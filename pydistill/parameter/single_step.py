@@ -89,7 +89,9 @@ class GradientMatching(Method):
         memory=True,
     )
     augment: str = option("none", "siamese augmentation; auto: what suits the data; none")
-    init: str = option("real", "first images: real ones, or Gaussian noise", choices=INITS)
+    init: str = option(
+        "real", "first images: real ones, Gaussian noise, or a selector's", choices=INITS, selectors=True
+    )
 
     @property
     def steps(self) -> int:

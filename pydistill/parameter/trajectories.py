@@ -96,8 +96,9 @@ class TrajectoryMatching(Method):
     augment: str = option("auto", "augmentation in the training; auto: what suits the data; none")
     init: str = option(
         "real",
-        "first images: real ones, real ones that an expert gets right, or Gaussian noise",
+        "first images: real ones, those that an expert gets right, Gaussian noise, or a selector's",
         choices=("right", *INITS),
+        selectors=True,
     )
 
     @property

@@ -65,7 +65,9 @@ class MetaLearning(Method):
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
     network: str = option("convnet", "network to train, for example convnet:width=64")
     augment: str = option("none", "augmentation in the training; auto: what suits the data; none")
-    init: str = option("real", "first images: real ones, or Gaussian noise", choices=INITS)
+    init: str = option(
+        "real", "first images: real ones, Gaussian noise, or a selector's", choices=INITS, selectors=True
+    )
 
     @abstractmethod
     def span(self, problem: Problem, index: int) -> tuple[int, int]:

@@ -51,7 +51,9 @@ class KernelRidgeMatching(Method):
         "augmentation of the real batch: against overfitting to it in long runs; auto: what suits the data",
     )
     factor: int = option(1, "factor x factor images are kept in each stored one", low=1)
-    init: str = option("real", "first images: real ones, or Gaussian noise", choices=INITS)
+    init: str = option(
+        "real", "first images: real ones, Gaussian noise, or a selector's", choices=INITS, selectors=True
+    )
 
     @abstractmethod
     def kernel(self, problem: Problem, state: State, index: int) -> Kernel:

@@ -8,10 +8,10 @@ method.
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,9 +26,14 @@ from pydistill.scores.run import Scoring
 from pydistill.scores.store import Scores
 from pydistill.scores.training import ScoreTraining
 from pydistill.tasks import Draw
+from pydistill.tasks.base import chunks
+
+T = TypeVar("T")
 
 ALL_TASKS = ("classification", "segmentation", "detection")
 _PART = "scores"
+_AT_ONCE = 4096
+"""Rows of an embedding that are copied at once: bounds memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +83,14 @@ class Known:
     problem: Problem
     embedding: str = "random"
     scores: Scores | None = None
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made when a key is first asked for."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
 
     @cached_property
     def features(self) -> Tensor:
@@ -91,6 +104,13 @@ class Known:
             device=problem.device,
             scores=self.scores,
         )
+
+    @cached_property
+    def extent(self) -> float:
+        """Twice the greatest distance of an image's features from their mean: no two are further apart."""
+        centre = self.features.mean(0)
+        parts = (self.features[part] - centre for part in chunks(len(self.features), _AT_ONCE))
+        return 2 * max(float(torch.linalg.vector_norm(part, dim=1).max()) for part in parts)
 
     def required(self) -> Scores:
         """The scores.
@@ -131,7 +151,8 @@ class Candidates:
 
     def features(self) -> Tensor:
         """(n, D) float32 embedding, on the CPU."""
-        return self.known.features[self.indices]
+        every = self.known.features
+        return every if len(self) == len(every) else every[self.indices]
 
     def score(self, name: str) -> Tensor:
         """(n,) float32, see :meth:`pydistill.scores.Scores.value`."""
@@ -261,7 +282,7 @@ class Selector(Method):
             scores = yield from self._scores(problem, interim)
         selection = self.select(problem, scores)
         stored = pack(problem.data, Draw(selection.indices, selection.groups), self.factor, problem.device)
-        state: State = {"images": stored.images, "targets": stored.targets, "indices": selection.indices}
+        state: State = {"images": stored.images, "targets": stored.targets, "indices": stored.indices}
         if selection.weights is not None:
             state["weights"] = _of_stored(selection, self.factor**2)
         return state
@@ -274,7 +295,11 @@ class Selector(Method):
 
     def result(self, problem: Problem, state: State) -> Synthetic:
         return Synthetic(
-            state["images"], state["targets"], factor=self.factor, weights=state.get("weights")
+            state["images"],
+            state["targets"],
+            factor=self.factor,
+            weights=state.get("weights"),
+            indices=state["indices"],
         )
 
     def _scores(self, problem: Problem, interim: Interim) -> Telling[Scores]:

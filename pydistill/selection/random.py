@@ -9,6 +9,7 @@ from torch import Tensor
 from pydistill.engine.initial import initial
 from pydistill.engine.method import Family, Method, State, Synthetic, option, register
 from pydistill.engine.problem import Problem
+from pydistill.selection.base import Selection
 
 
 @register
@@ -33,6 +34,12 @@ class RandomSelection(Method):
     @property
     def steps(self) -> int:
         return 0
+
+    def select(self, problem: Problem) -> Selection:
+        """The images that a budget asks for, those that methods start from under ``init=real``."""
+        generator = problem.generator("initial images")
+        draw = problem.groups.draw(problem.each, generator, strict=problem.strict, packed=self.factor**2)
+        return Selection(draw.indices, draw.groups)
 
     def start(self, problem: Problem) -> State:
         first = initial(problem, self.factor, "real")

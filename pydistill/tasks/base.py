@@ -218,6 +218,20 @@ class Task(ABC):
     def groups(self, targets: Tensor) -> Groups:
         """The images of a split by class; an image may be in several, or in none."""
 
+    def contents(self, targets: Tensor) -> Tensor:
+        """(N, G) float32: how much each image holds of each class, in what the task counts.
+
+        Images, unless a task says otherwise: 1 where an image is of a class, else 0.
+
+        Args:
+            targets: (N, ...) as the real data has them.
+        """
+        groups = self.groups(targets)
+        held = torch.zeros(len(targets), len(groups), device=targets.device)
+        for at, members in enumerate(groups.members):
+            held[members, at] = 1
+        return held
+
     def strata(self, targets: Tensor) -> Groups:
         """What a budget is shared out over: classes where an image is of one, else all images together."""
         if self.by_class:

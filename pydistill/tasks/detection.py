@@ -106,6 +106,10 @@ class Detection(Task):
         held = self._held(targets).any(1)
         return Groups(self.class_names, tuple(torch.nonzero(each).flatten() for each in held.unbind(1)))
 
+    def contents(self, targets: Tensor) -> Tensor:
+        """(N, K) float32 objects of each class."""
+        return self._held(targets).sum(1).float()
+
     def _held(self, targets: Tensor) -> Tensor:
         """(N, B, K) bool: the class of each row; nothing of padding."""
         return targets[..., :1] == torch.arange(len(self.class_names), device=targets.device)

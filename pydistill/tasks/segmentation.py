@@ -116,6 +116,11 @@ class Segmentation(Task):
             tuple(torch.nonzero((masks == index).any(1)).flatten() for index in range(self.outputs)),
         )
 
+    def contents(self, targets: Tensor) -> Tensor:
+        """(N, K) float32 pixels of each class; what is void is of none."""
+        masks = hard_masks(targets).flatten(1)
+        return torch.stack([(masks == index).sum(1) for index in range(self.outputs)], 1).float()
+
     def group_sums(
         self, features: Tensor, targets: Tensor, size: tuple[int, int] | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -16,8 +16,9 @@ SAME = {"set": "a", "resumed": "a", "networks": "b", "kernels": "c"}
 def test_every_method_is_asked_and_each_factor_it_has():
     found = rows()
     assert len(found) == len(set(found))
-    assert {row.split()[0] for row in found} == set(methods())
-    for name, method in methods().items():
+    asked = {name: method for name, method in methods().items() if "classification" in method.tasks}
+    assert {row.split()[0] for row in found} == set(asked)
+    for name, method in asked.items():
         fields = {f.name for f in dataclasses.fields(method)}
         usual = make_method(name, "quick")
         if "factor" in fields:

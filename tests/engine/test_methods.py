@@ -35,15 +35,19 @@ def small(name):
     return make_method(name, **{key: value for key, value in SMALL.items() if key in fields})
 
 
-every_method = pytest.mark.parametrize("name", list(methods()))
-iterative = pytest.mark.parametrize("name", [name for name in methods() if small(name).steps > 0])
+CLASSIFYING = [name for name, kind in methods().items() if "classification" in kind.tasks]
+"""What the tiny data can be given to; the others: tests/selection, tests/evaluation/test_dense.py."""
+FACTORED = [name for name in CLASSIFYING if "factor" in option_types(methods()[name])]
+
+every_method = pytest.mark.parametrize("name", CLASSIFYING)
+iterative = pytest.mark.parametrize("name", [name for name in CLASSIFYING if small(name).steps > 0])
 
 
 class InterruptedRunError(Exception):
     """Stops a run from within its listener, as a kill would between two iterations."""
 
 
-@every_method
+@pytest.mark.parametrize("name", methods())
 def test_options_are_typed_described_and_within_bounds(name):
     kind = methods()[name]
     check_options(kind())
@@ -73,7 +77,7 @@ def test_gives_ipc_images_of_each_class_and_all_that_is_needed_to_train(name, ti
     assert made.task == tiny.task
 
 
-@pytest.mark.parametrize("name", [name for name in methods() if "factor" in option_types(methods()[name])])
+@pytest.mark.parametrize("name", FACTORED)
 def test_a_factor_packs_stored_images_into_the_same_budget(name, tiny):
     made = distill(tiny, replace(small(name), factor=2), ipc=2, seed=3)
     plain = distill(tiny, replace(small(name), factor=1), ipc=2, seed=3)
@@ -97,7 +101,7 @@ def uneven(tiny):
     return replace(tiny, train=tiny.train.take(kept))
 
 
-@pytest.mark.parametrize("name", [name for name in methods() if "factor" in option_types(methods()[name])])
+@pytest.mark.parametrize("name", FACTORED)
 @pytest.mark.parametrize(("factor", "counts"), [(1, [4, 2, 4]), (2, [4, 1, 2])])
 def test_short_classes_give_what_there_is_where_asked(name, factor, counts, uneven):
     method = small(name)

@@ -12,14 +12,11 @@ from pydistill.data.real import Split
 from pydistill.engine.method import methods
 from pydistill.engine.run import distill
 from pydistill.training.inner_loop import InnerLoop
-from tests.engine.test_methods import small
+from tests.engine.test_methods import every_method, small
 
 
 def options(name: str) -> set[str]:
     return {field.name for field in dataclasses.fields(methods()[name])}
-
-
-every_method = pytest.mark.parametrize("name", list(methods()))
 
 
 def with_training(data: RealData, images: torch.Tensor, targets: torch.Tensor) -> RealData:
