@@ -42,7 +42,7 @@ def cut(similarity: Similarity, count: int, weight: float) -> Tensor:
 @register
 @dataclass(frozen=True, kw_only=True)
 class GraphCut(EmbeddingSelector):
-    """Greedily the greatest weight * sum of s_ij, i of all, j chosen, less that among the chosen ([0], [1]).
+    """Greedily the greatest weight * sum of s_ij, i of all, j chosen, less that among the chosen ([0]).
 
     Similarities as of ``facility_location``. From a weight of 2 on, the sum grows with every image; the
     less it is, the more images differ. Memory: a copy of the features, 32 MiB and 100 bytes an image.
