@@ -1,0 +1,1 @@
+"""Benchmarks of what chooses training images."""
