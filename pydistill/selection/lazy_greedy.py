@@ -47,8 +47,9 @@ def cover(
 ) -> Covering:
     """Choose greedily by facility location.
 
-    Memory beyond what ``block`` holds: ``kept_bytes`` at most, and 40 MiB with 100 bytes a candidate. Time:
-    to make each pair once or twice, and some share of the n ln(count) further rows of n pairs that change.
+    Memory beyond what ``block`` holds: ``kept_bytes`` at most, and 64 MiB with 100 bytes a candidate. Time: to
+    make each pair once where all are kept; else once or twice, and then, at most, twice those of the rows that
+    each choice covers better, some n ln(count) rows of n pairs.
 
     Args:
         block: Makes similarities.
@@ -167,7 +168,7 @@ class _Cover:
         return found
 
     def _again(self, columns: Tensor) -> Tensor:
-        """(columns,) gains now: from all rows where similarities are kept, else by the rows that changed."""
+        """(columns,) gains now: from all rows where similarities are kept, else by those that changed."""
         if self.whole is None:
             return self.known[columns] - self._lost(columns)
         return self.whole[columns].sub_(self.covered).clamp_(min=0).sum(1).double()
