@@ -7,8 +7,8 @@ thread.
 
 - Facility location of 10,000, 200 chosen, similarities (1 + cos) / 2: from features to choice, by this
   library and by the packages that ``PYTHON`` has, apricot-select and submodlib-py, which hold all
-  similarities in float64. Sides take turns, medians over rounds; the objective of each choice is computed in
-  float64.
+  similarities in float64. Sides take turns, medians over rounds; the objective of each choice is computed
+  in float64.
 - Facility location of 50,000, of which no other package can hold all similarities here (20 GB): alone, with
   its peak memory in a fresh process over what the features take.
 - k-center of 50,000, 300 chosen, against numpy with one vectorised pass a choice, without and with

@@ -47,9 +47,9 @@ def cover(
 ) -> Covering:
     """Choose greedily by facility location.
 
-    Memory beyond what ``block`` holds: ``kept_bytes`` at most, and 64 MiB with 100 bytes a candidate. Time: to
-    make each pair once where all are kept; else once or twice, and then, at most, twice those of the rows that
-    each choice covers better, some n ln(count) rows of n pairs.
+    Memory beyond what ``block`` holds: ``kept_bytes`` at most, and 64 MiB with 100 bytes a candidate.
+    Time: to make each pair once where all are kept; else once or twice, and then, at most, twice those of
+    the rows that each choice covers better, some n ln(count) rows of n pairs.
 
     Args:
         block: Makes similarities.

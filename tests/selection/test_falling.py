@@ -37,3 +37,16 @@ def test_it_is_plain_greedy(watched, first, levels, monkeypatch):
     assert found.tolist() == plain(values, costs, 80, first)
     if watched == 1000:
         assert not any(whole for whole, _ in asked)
+
+
+def test_where_all_fall_alike_none_are_watched_in_the_end(monkeypatch):
+    monkeypatch.setattr(falling, "_WATCHED", 4)
+    monkeypatch.setattr(falling, "_MOST", 8)
+    values, asked = torch.arange(60.0), []
+
+    def after(found, rows, chosen):
+        asked.append(len(found))
+        return found - 30 * len(chosen)
+
+    assert choose_falling(values, 40, after).tolist() == list(range(59, 19, -1))
+    assert asked[-20:] == [60] * 20
