@@ -3,7 +3,7 @@
 The candidates of the greatest values are brought up to date after every choice. As long as the best of them
 exceeds what any other was worth when all were last known, it is the best of all; then all are brought up to
 date at once, for all that was chosen since, which is one matrix product and not many products with a
-vector. Where all values fall alike, so that watching some spares nothing, all are brought up to date each time.
+vector. Where all values fall alike, so that watching spares nothing, all are brought up to date each time.
 """
 
 from collections.abc import Callable
