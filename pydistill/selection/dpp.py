@@ -14,7 +14,7 @@ from torch import Tensor
 from pydistill.engine.method import option, register
 from pydistill.selection.base import Candidates, Chosen, EmbeddingSelector
 from pydistill.selection.falling import choose_falling
-from pydistill.selection.similarity import Index, Similarity, centred, spans
+from pydistill.selection.similarity import Index, Similarity, centred, half_squares, spans
 
 KERNELS = ("rbf", "linear")
 MOST_BYTES = 1 << 30
@@ -84,11 +84,13 @@ class _Factor:
         inner = self.similarity.block(chosen, chosen) - own @ own.T
         inner.diagonal().copy_((1 + self.ridge - own.square().sum(1)).clamp(min=self.ridge))
         upper = torch.linalg.cholesky(inner.double()).T.float()
+        lost = torch.empty_like(values)
         for part in spans(len(self.rows), _ROWS):
             rest = self.similarity.block(part, chosen).sub_(self.rows[part, :done] @ own.T)
-            self.rows[part, done:up_to] = torch.linalg.solve_triangular(upper, rest, upper=True, left=False)
+            new = torch.linalg.solve_triangular(upper, rest, upper=True, left=False)
+            self.rows[part, done:up_to], lost[part] = new, new.square().sum(1)
         self.done, self.watched = up_to, None
-        return values - self.rows[:, done:up_to].square().sum(1)
+        return values - lost
 
 
 def spread_by_lines(features: Tensor, count: int, ridge: float) -> Tensor:
@@ -123,7 +125,7 @@ def spread_by_lines(features: Tensor, count: int, ridge: float) -> Tensor:
             steps.clear()
         return values - torch.cat(lost)
 
-    return choose_falling(rows.square().sum(1) / ridge, count, after)
+    return choose_falling(half_squares(rows) * (2 / ridge), count, after)
 
 
 @register
@@ -131,10 +133,10 @@ def spread_by_lines(features: Tensor, count: int, ridge: float) -> Tensor:
 class Dpp(EmbeddingSelector):
     """The most probable images under a determinantal point process, greedily ([0], [1]).
 
-    That is the greatest log det of the kernel among the chosen plus ``ridge`` on its diagonal. Features
+    That is the greatest log det of the kernel among the chosen plus ``ridge`` on its diagonal. Features are
     less their mean, of root mean square length 1. ``rbf``: w is the median distance; memory a copy of the
-    features and 4 bytes for each image and chosen one, refused beyond 1 GiB (5,368 of 50,000). ``linear``:
-    a copy of the features and D^2, however many are chosen.
+    features, 4 bytes for each image and chosen one, refused beyond 1 GiB (5,368 of 50,000), and again for
+    8,192 images at most. ``linear``: a copy of the features and D^2, however many are chosen.
     """
 
     name: ClassVar[str] = "dpp"

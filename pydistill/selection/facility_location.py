@@ -29,7 +29,7 @@ class FacilityLocation(EmbeddingSelector):
     Euclidean distance and c one that none exceeds, under which this is a greedy k-medoids. Memory for n
     images of D
     features: a copy of the features; 512 MiB for all similarities where they fit, up to n = 11,585, else
-    none; 40 MiB and 100 bytes an image.
+    none; 64 MiB and 100 bytes an image.
     """
 
     name: ClassVar[str] = "facility_location"

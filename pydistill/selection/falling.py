@@ -3,7 +3,7 @@
 The candidates of the greatest values are brought up to date after every choice. As long as the best of them
 exceeds what any other was worth when all were last known, it is the best of all; then all are brought up to
 date at once, for all that was chosen since, which is one matrix product and not many products with a
-vector.
+vector. Where all values fall alike, so that watching spares nothing, all are brought up to date each time.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ After: TypeAlias = Callable[[Tensor, Index, Tensor], Tensor]
 """Values of some rows, which rows those are, and positions chosen since, to the values after that."""
 
 _WATCHED, _SHORT, _MOST = 1024, 8, 8192
-"""Candidates that are kept up to date; doubled, up to the last, where that lasted for fewer choices."""
+"""Candidates that are watched at first; doubled after fewer choices than that; at most that many."""
 
 
 def choose_falling(values: Tensor, count: int, after: After, first: int | None = None) -> Tensor:
@@ -38,22 +38,29 @@ def choose_falling(values: Tensor, count: int, after: After, first: int | None =
     values, positions, watched = values.clone(), list[int](), _WATCHED
     at = int(values.argmax()) if first is None else first
     while True:
-        rows = torch.topk(values, min(watched, len(values))).indices.sort().values
-        near, others = values[rows], values.clone()
-        others[rows] = -torch.inf
-        rest, since = float(others.max()), list[int]()
-        while True:
-            since.append(at)
-            if len(positions) + len(since) == count:
-                return torch.tensor(positions + since, dtype=torch.int64)
-            near = after(near, rows, torch.tensor([at]))
-            near[rows == at] = -torch.inf
-            if not float(near.max()) > rest:
-                break
-            at = int(rows[near.argmax()])
+        since = _certain(values, at, count - len(positions), watched, after) if watched else [at]
         positions += since
+        if len(positions) == count:
+            return torch.tensor(positions, dtype=torch.int64)
         values = after(values, slice(None), torch.tensor(since))
-        values[positions] = -torch.inf
+        values[since] = -torch.inf
         at = int(values.argmax())
-        if len(since) < _SHORT:
-            watched = min(2 * watched, _MOST)
+        if len(since) < _SHORT and watched < _MOST:
+            watched *= 2
+        elif len(since) == 1:
+            watched = 0
+
+
+def _certain(values: Tensor, at: int, most: int, watched: int, after: After) -> list[int]:
+    """The next choice, ``at``, and as many after it as are told from the watched candidates alone."""
+    rows = torch.topk(values, min(watched, len(values))).indices.sort().values
+    near, others = values[rows], values.clone()
+    others[rows] = -torch.inf
+    rest, since = float(others.max()), [at]
+    while len(since) < most:
+        near = after(near, rows, torch.tensor(since[-1:]))
+        near[rows == since[-1]] = -torch.inf
+        if not float(near.max()) > rest:
+            break
+        since.append(int(rows[near.argmax()]))
+    return since

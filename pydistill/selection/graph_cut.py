@@ -29,10 +29,10 @@ def cut(similarity: Similarity, count: int, weight: float) -> Tensor:
     """
 
     def after(values: Tensor, which: Index, chosen: Tensor) -> Tensor:
-        every = torch.arange(len(similarity))[which] if isinstance(which, slice) else which
+        parts = spans(len(values), max(1, (1 << 22) // len(chosen)))
         less = [
-            similarity.block(every[part], chosen).sum(1)
-            for part in spans(len(every), max(1, (1 << 22) // len(chosen)))
+            similarity.block(part if isinstance(which, slice) else which[part], chosen).sum(1)
+            for part in parts
         ]
         return values - 2 * torch.cat(less)
 
@@ -42,10 +42,10 @@ def cut(similarity: Similarity, count: int, weight: float) -> Tensor:
 @register
 @dataclass(frozen=True, kw_only=True)
 class GraphCut(EmbeddingSelector):
-    """Greedily the greatest weight * sum of s_ij, i of all, j chosen, less that among the chosen ([0], [1]).
+    """Greedily the greatest weight * sum of s_ij, i of all, j chosen, less that among the chosen ([0]).
 
     Similarities as of ``facility_location``. From a weight of 2 on, the sum grows with every image; the
-    less it is, the more images differ. Memory: a copy of the features, 32 MiB and 100 bytes an image.
+    less it is, the more images differ. Memory: a copy of the features, 48 MiB and 100 bytes an image.
     """
 
     name: ClassVar[str] = "graph_cut"

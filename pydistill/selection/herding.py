@@ -37,15 +37,13 @@ def herd(features: Tensor, count: int, form: str = "mean") -> Tensor:
         (count,) int64 positions in the order in which they were chosen, the first of equal ones.
     """
     if form == "mean":
-        rows = centred(
-            features
-        )  # m = 0: what is minimised is |x + sum over S|^2 = 2 <x, sum> + |x|^2 + ...
-        score, mean = -half_squares(rows), torch.zeros(rows.shape[1], dtype=torch.float64)
-        weight = mean.clone()
+        # With m = 0, what depends on x in |x + sum over S|^2 is 2 <x, sum> + |x|^2.
+        rows, mean = centred(features), torch.zeros(features.shape[1], dtype=torch.float64)
+        score = -half_squares(rows)
     else:
-        rows, score = features, torch.zeros(len(features))
-        mean = features.mean(0, dtype=torch.float64)
-        weight = mean.clone()
+        rows, mean = features, features.mean(0, dtype=torch.float64)
+        score = torch.zeros(len(rows))
+    weight = mean.clone()
     taken = torch.zeros(len(rows))
     positions = []
     for _ in range(count):

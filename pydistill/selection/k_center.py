@@ -25,7 +25,7 @@ def farthest_first(features: Tensor, count: int, first: int | None = None) -> Te
     """The start, then each time the row furthest from all chosen: argmax over i of min over S |x_i - x_j|.
 
     The greatest distance of any row to the nearest chosen one is at most twice the least possible with as
-    many ([0]). Memory: a copy of the features, 16 MiB and 100 bytes a row.
+    many ([0]). Memory: a copy of the features, 48 MiB and 100 bytes a row.
 
     Args:
         features: (n, D) float32.

@@ -66,14 +66,13 @@ def _discrepancy(similarity: Similarity, chosen: Tensor, means: Tensor) -> float
     return inner / len(chosen) ** 2 - 2 * float(means[chosen].mean())
 
 
-def _sums(
-    similarity: Similarity, over: Tensor, at: Tensor | slice, weights: Tensor | None = None
-) -> Tensor:
+def _sums(similarity: Similarity, over: Tensor, at: Tensor, weights: Tensor | None = None) -> Tensor:
     """(m,) float64: sums over rows ``over``, with weights where there are any, of k to each row ``at``."""
-    found = torch.zeros(len(similarity.halves[at]), dtype=torch.float64)
+    found = torch.zeros(len(at), dtype=torch.float64)
     for part in spans(len(over)):
-        made = similarity.block(over[part], at)
-        found += made.sum(0) if weights is None else weights[part] @ made
+        for to in spans(len(at)):
+            made = similarity.block(over[part], at[to])
+            found[to] += made.sum(0) if weights is None else weights[part] @ made
     return found
 
 
@@ -155,7 +154,8 @@ def _drop(similarity: Similarity, chosen: Tensor, count: int, means: Tensor) -> 
 
 def _swap(similarity: Similarity, chosen: Tensor, means: Tensor) -> Tensor:
     """KT-SWAP of [0]: each of the chosen is exchanged once for the free row of the least MMD then."""
-    chosen, sums = chosen.clone(), _sums(similarity, chosen, slice(None))
+    every = torch.arange(len(similarity))
+    chosen, sums = chosen.clone(), _sums(similarity, chosen, every)
     taken = torch.zeros(len(similarity), dtype=torch.float64)
     taken[chosen] = torch.inf
     for place, at in enumerate(chosen.tolist()):

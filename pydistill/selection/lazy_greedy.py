@@ -47,8 +47,9 @@ def cover(
 ) -> Covering:
     """Choose greedily by facility location.
 
-    Memory beyond what ``block`` holds: ``kept_bytes`` at most, and 40 MiB with 100 bytes a candidate. Time:
-    to make each pair once or twice, and some share of the n ln(count) further rows of n pairs that change.
+    Memory beyond what ``block`` holds: ``kept_bytes`` at most, and 64 MiB with 100 bytes a candidate.
+    Time: to make each pair once where all are kept; else once or twice, and then, at most, twice those of
+    the rows that each choice covers better, some n ln(count) rows of n pairs.
 
     Args:
         block: Makes similarities.
@@ -57,9 +58,8 @@ def cover(
         totals: (n,) sums of each candidate's similarities, where they are to be had more cheaply.
         kept_bytes: See :data:`KEPT_BYTES`; it changes no choice.
     """
-    if total**2 * 4 <= kept_bytes and count > 1:
-        block = _kept(block, total)
-    state = _Cover(block, total, totals)
+    whole = _whole(block, total) if total**2 * 4 <= kept_bytes and count > 1 else None
+    state = _Cover(block, total, totals, whole)
     positions, gains = list[int](), list[float]()
     for _ in range(count):
         at, gain = state.best()
@@ -69,7 +69,8 @@ def cover(
     return Covering(torch.tensor(positions), torch.tensor(gains, dtype=torch.float64), state.nearest)
 
 
-def _kept(block: Block, total: int) -> Block:
+def _whole(block: Block, total: int) -> Tensor:
+    """All similarities, (n, n)."""
     whole = torch.empty(total, total)
     for left in spans(total):
         for right in spans(total):
@@ -77,11 +78,7 @@ def _kept(block: Block, total: int) -> Block:
                 made = block(left, right)
                 whole[left, right] = made
                 whole[right, left] = made.T
-
-    def part(left: Index, right: Index) -> Tensor:
-        return whole[left][:, right]
-
-    return part
+    return whole
 
 
 class _Cover:
@@ -91,14 +88,15 @@ class _Cover:
         covered: (n,) c_i now.
         base: (n,) c_i when all gains were last known.
         known: (n,) gains then.
+        whole: (n, n) all similarities, where they are kept.
         bound: (n,) gains when each was last known; those taken: minus infinity.
         fresh: (n,) whether that is now.
         changed: Rows where ``covered`` exceeds ``base``.
         nearest: (n,) see :class:`Covering`.
     """
 
-    def __init__(self, block: Block, total: int, totals: Tensor | None) -> None:
-        self.block, self.total = block, total
+    def __init__(self, block: Block, total: int, totals: Tensor | None, whole: Tensor | None) -> None:
+        self.block, self.total, self.whole = block, total, whole
         self.covered, self.base = torch.zeros(total), torch.zeros(total)
         self.known = self._gains() if totals is None else totals.double()
         self.bound = self.known.clone()
@@ -122,17 +120,19 @@ class _Cover:
             if not len(again):
                 at = int(torch.nonzero(self.fresh & ~self.taken & (self.bound >= least))[0])
                 return at, float(self.bound[at])
-            if self.bare or self.spent >= self.total * min(len(self.changed), self.total // 2):
+            each = len(self.changed) if self.whole is None else self.total
+            if self.bare or self.spent >= self.total * min(each, self.total // 2):
                 self._renew()
             else:
-                self.bound[again] = self.known[again] - self._lost(again)
+                self.bound[again] = self._again(again)
                 self.fresh[again] = True
-                self.spent += len(again) * len(self.changed)
+                self.spent += len(again) * each
             size = min(2 * size, _MOST)
 
     def take(self, at: int, place: int) -> None:
         """Add a candidate to what is chosen, as number ``place``."""
-        column = self.block(slice(at, at + 1), slice(None))[0]
+        one = slice(at, at + 1)
+        column = self.block(one, slice(None))[0] if self.whole is None else self.whole[at]
         nearer = column > self.covered
         self.nearest[nearer] = place
         torch.maximum(self.covered, column, out=self.covered)
@@ -144,7 +144,7 @@ class _Cover:
 
     def _renew(self) -> None:
         """Bring all gains up to date."""
-        if 2 * len(self.changed) >= self.total:
+        if self.whole is not None or 2 * len(self.changed) >= self.total:
             self.known = self._gains()
         else:
             self.known -= self._lost(slice(None))
@@ -161,11 +161,17 @@ class _Cover:
             for right in spans(self.total):
                 if left.start > right.start:
                     continue
-                made = self.block(left, right)
+                made = self.block(left, right) if self.whole is None else self.whole[left, right]
                 found[left] += (made - self.covered[right]).clamp_(min=0).sum(1)
                 if left.start < right.start:
                     found[right] += (made - self.covered[left, None]).clamp_(min=0).sum(0)
         return found
+
+    def _again(self, columns: Tensor) -> Tensor:
+        """(columns,) gains now: from all rows where similarities are kept, else by those that changed."""
+        if self.whole is None:
+            return self.known[columns] - self._lost(columns)
+        return self.whole[columns].sub_(self.covered).clamp_(min=0).sum(1).double()
 
     def _lost(self, columns: Index) -> Tensor:
         """(columns,) by how much gains are less than when all were last known."""

@@ -1,0 +1,216 @@
+"""Facility location and k-center against other implementations: time, objective, peak memory.
+
+    python -m benchmarks.selection.coverage --rival-python PYTHON [--rounds 3] [--counts 500 5000] [--busy]
+
+Features (n, 256) from a seed, as a network's are: a hundred clusters, deviations that fall as a power. One
+thread.
+
+- Facility location of 10,000, 200 chosen, similarities (1 + cos) / 2: from features to choice, by this
+  library and by the packages that ``PYTHON`` has, apricot-select and submodlib-py, which hold all
+  similarities in float64. Sides take turns, medians over rounds; the objective of each choice is computed
+  in float64.
+- Facility location of 50,000, of which no other package can hold all similarities here (20 GB): alone, with
+  its peak memory in a fresh process over what the features take.
+- k-center of 50,000, 300 chosen, against numpy with one vectorised pass a choice, without and with
+  distances by a matrix product; the greatest distance to a chosen row of each.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from benchmarks import measure
+from benchmarks.selection.rivals import PACKAGES
+from pydistill.selection.k_center import farthest_first
+from pydistill.selection.lazy_greedy import cover
+from pydistill.selection.similarity import Similarity, centred
+
+WIDTH, CLUSTERS, SEED = 256, 100, 0
+SMALL, SMALL_COUNT = 10_000, 200
+LARGE, CENTRES = 50_000, 300
+RESULTS = measure.ROOT / "benchmarks" / "results" / "selection"
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+
+
+def features(rows: int) -> Tensor:
+    """(rows, 256) float32, moved to their mean."""
+    source = torch.Generator().manual_seed(SEED)
+    scale = torch.arange(1, WIDTH + 1).float() ** -0.7
+    centres = torch.randn(CLUSTERS, WIDTH, generator=source)
+    own = torch.randint(CLUSTERS, (rows,), generator=source)
+    return centred((centres[own] + torch.randn(rows, WIDTH, generator=source)) * scale)
+
+
+def locate(rows: Tensor, count: int) -> Tensor:
+    """What ``facility_location`` chooses."""
+    made = Similarity.of(rows, "cosine")
+    return cover(made.block, len(made), count, made.totals()).positions
+
+
+def objective(rows: Tensor, chosen: Tensor) -> float:
+    """Mean over all of the greatest similarity to a chosen row, in float64."""
+    unit = torch.nn.functional.normalize(rows.double(), dim=1)
+    return float(
+        torch.cat([(part @ unit[chosen].T).amax(1) for part in unit.split(1000)]).add(1).mean() / 2
+    )
+
+
+def rival(python: str, package: str, path: Path, count: int) -> dict[str, Any]:
+    """What a package answers in its own process."""
+    script = Path(__file__).with_name("rivals.py")
+    done = subprocess.run(
+        [python, str(script), package, str(path), str(count)],
+        env=os.environ | ONE_THREAD,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{package} failed:\n{done.stderr}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def against_packages(python: str, rounds: int, console: Console) -> dict[str, Any]:
+    """Facility location of few enough rows to hold all similarities."""
+    rows = features(SMALL)
+    locate(rows[:500], 5)
+    seconds: dict[str, list[float]] = {name: [] for name in ("pydistill", *PACKAGES)}
+    positions, versions, making = {}, {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "features.npy"
+        np.save(path, rows.numpy())
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            positions["pydistill"] = locate(rows, SMALL_COUNT)
+            seconds["pydistill"].append(time.perf_counter() - begun)
+            for name in PACKAGES:
+                found = rival(python, name, path, SMALL_COUNT)
+                seconds[name].append(found["seconds"])
+                making.setdefault(name, []).append(found["similarities"])
+                positions[name], versions = torch.tensor(found["positions"]), versions | found["versions"]
+            console.print({name: f"{each[-1]:.1f} s" for name, each in seconds.items()})
+    middle = {name: measure.median(each) for name, each in seconds.items()}
+    return {
+        "what": "facility location",
+        "rows": SMALL,
+        "chosen": SMALL_COUNT,
+        "seconds": middle,
+        "of it similarities": {name: measure.median(each) for name, each in making.items()},
+        "every round": seconds,
+        "times faster": {name: middle[name] / middle["pydistill"] for name in PACKAGES},
+        "objective": {name: objective(rows, chosen) for name, chosen in positions.items()},
+        "versions": versions,
+    }
+
+
+def alone(count: int) -> dict[str, Any]:
+    """Facility location of all rows in this process, which must be fresh."""
+    rows, found = features(LARGE), []
+    locate(rows[:500], 5)
+    begun = time.perf_counter()
+    growth = measure.peak_growth(lambda: found.append(locate(rows, count)))
+    seconds = time.perf_counter() - begun
+    return {
+        "what": "facility location",
+        "rows": LARGE,
+        "chosen": count,
+        "seconds": {"pydistill": seconds},
+        "peak MiB over the features": growth,
+        "MiB of all similarities": LARGE**2 * 4 / 2**20,
+        "objective": {"pydistill": objective(rows, found[0])},
+    }
+
+
+def plain_center(rows: "np.ndarray[Any, Any]", count: int) -> list[int]:
+    """Farthest first by differences."""
+    chosen = [int((rows**2).sum(1).argmin())]
+    apart = np.full(len(rows), np.inf, dtype=rows.dtype)
+    for _ in range(count - 1):
+        np.minimum(apart, ((rows - rows[chosen[-1]]) ** 2).sum(1), out=apart)
+        chosen.append(int(apart.argmax()))
+    return chosen
+
+
+def product_center(rows: "np.ndarray[Any, Any]", count: int) -> list[int]:
+    """Farthest first, distances by a product with the newest row."""
+    squares = (rows**2).sum(1)
+    chosen, apart = [int(squares.argmin())], np.full(len(rows), np.inf, dtype=rows.dtype)
+    for _ in range(count - 1):
+        np.minimum(apart, squares - 2 * (rows @ rows[chosen[-1]]) + squares[chosen[-1]], out=apart)
+        chosen.append(int(apart.argmax()))
+    return chosen
+
+
+def centres(rounds: int) -> dict[str, Any]:
+    """k-center against numpy."""
+    rows = features(LARGE)
+    plain, positions = rows.numpy(), dict[str, Tensor]()
+    ways = {
+        "pydistill": lambda: farthest_first(rows, CENTRES),
+        "numpy, differences": lambda: plain_center(plain, CENTRES),
+        "numpy, product": lambda: product_center(plain, CENTRES),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            begun = time.perf_counter()
+            positions[name] = torch.as_tensor(way())
+            seconds[name].append(time.perf_counter() - begun)
+    middle = {name: measure.median(each) for name, each in seconds.items()}
+    radius = {
+        name: float(torch.cat([torch.cdist(part, rows[at]).amin(1) for part in rows.split(1000)]).max())
+        for name, at in positions.items()
+    }
+    return {
+        "what": "k-center",
+        "rows": LARGE,
+        "chosen": CENTRES,
+        "seconds": middle,
+        "every round": seconds,
+        "times faster": {name: each / middle["pydistill"] for name, each in middle.items()},
+        "greatest distance": radius,
+    }
+
+
+def main() -> None:
+    """Measure, print, write after each part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rival-python", help="an interpreter that has apricot-select and submodlib-py")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--counts", type=int, nargs="*", default=[500, 5000], help="of 50,000 rows")
+    parser.add_argument("--busy", action="store_true", help="note that others share the machine")
+    parser.add_argument("--out", type=Path, default=RESULTS / "coverage.json")
+    parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.alone:
+        print(json.dumps(alone(given.alone)))
+        return
+    console, rows = Console(width=110), list[dict[str, Any]]()
+    parts = [lambda: centres(given.rounds)]
+    if given.rival_python:
+        parts.append(lambda: against_packages(given.rival_python, given.rounds, console))
+    parts += [
+        lambda count=count: measure.run_fresh("benchmarks.selection.coverage", ["--alone", str(count)])
+        for count in given.counts
+    ]
+    for part in parts:
+        rows.append(part())
+        console.print({name: rows[-1][name] for name in ("what", "rows", "chosen", "seconds")})
+        measure.write(
+            given.out, "coverage", rows, quiet=not given.busy, rounds=given.rounds, seed=SEED, threads=1
+        )
+
+
+if __name__ == "__main__":
+    main()
