@@ -34,8 +34,8 @@ _EDGE = 2.0**-12
 class ByDifficulty(ScoredSelector):
     """Images of one end of a ranking by a score, group by group; ties in the order of the images.
 
-    A window leaves out the share ``start_at`` of hardest images of a group and goes on from there towards the
-    easy ones. Where it has reached the easiest, those that were left out follow, the easiest of them first.
+    A window leaves out the share ``start_at`` of hardest images of a group and goes on from there towards
+    the easy ones. Where it has reached the easiest, those left out follow, the easiest of them first.
 
     Class attributes:
         score: Its name in :meth:`pydistill.scores.Scores.value`.

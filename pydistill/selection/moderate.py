@@ -20,7 +20,7 @@ _AT_ONCE = 4096
 @register
 @dataclass(frozen=True, kw_only=True)
 class Moderate(EmbeddingSelector):
-    """Images whose distance to the mean of their class is nearest to the median distance ([0], section 3).
+    """Images whose distance to the mean of their class is nearest to the median distance ([0]).
 
     With d_i = ||f_i - mean_j f_j||, in ascending order of |d_i - median_j d_j|; ties in the order of the
     images. The median of an even number is the mean of both middle ones. Where an image is of no one
