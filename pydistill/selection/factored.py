@@ -52,12 +52,8 @@ class Gradients:
     def along(self, direction: Tensor) -> Tensor:
         """(n,) float32 inner products with one vector, given as (K, D)."""
         scale = direction.abs().max().clamp(min=torch.finfo(direction.dtype).tiny)
-        narrow = (direction / scale).float()
-        parts = [
-            ((self.residuals[part] @ narrow) * self.inputs[part]).sum(1)
-            for part in chunks(len(self), _ROWS)
-        ]
-        return torch.cat(parts) * scale
+        by_output = self.inputs @ (direction / scale).float().T
+        return (by_output * self.residuals).sum(1) * scale
 
     def sum(self, rows: Tensor | None = None) -> Tensor:
         """(K, D) float64: of all gradients, or of those in ``rows``."""

@@ -70,7 +70,7 @@ class GradMatch(ScoredSelector):
     The ``per gradient`` variant of [1], which keeps the gradients of the class's own output alone to save
     memory, is not needed here: in factors all outputs take no more.
 
-    A class of n images takes 8 (K + D) bytes for each that is chosen and 30 MiB beside the gradients'
+    A class of n images takes 8 (K + D) bytes for each that is chosen and 4 n K beside the gradients'
     factors, n (K + D) numbers in float32: of 50,000 x 512 a half is a matter of minutes on one thread.
     """
 
@@ -94,14 +94,14 @@ class Glister(ScoredSelector):
     W is the last layer after a step on what is chosen, W_0 - rate' * sum_{j chosen} g_j. Next is chosen the
     image whose gradient g_i has the largest inner product with the gradient of the mean loss at W, which
     is the first-order Taylor expansion of what it gains. The layer's inputs stay as they are, its outputs
-    move with W. ``rate'`` is ``rate`` over the mean squared length of the inputs. Above 256 chosen, 1/256 of
-    their number are chosen between two evaluations of the gradient.
+    move with W. ``rate'`` is ``rate`` over the mean squared length of the inputs. Above 256 chosen, 1/256
+    of their number are chosen between two evaluations of the gradient.
 
     The loss is that of the class's training images, since scores are of training images alone. On a
     held-out set with right labels, as in [2], it would also keep away from wrong labels: here it does not.
 
-    A class of n images takes 30 MiB beside the gradients' factors, n (K + D) numbers in float32, and 6 n K D
-    operations for each round, of which there are 256 (1 + ln(m / 256)) for m images.
+    A class of n images takes 12 n K bytes beside the gradients' factors, n (K + D) numbers in float32, and
+    6 n K D operations for each round, of which there are 256 (1 + ln(m / 256)) for m images.
     """
 
     name: ClassVar[str] = "glister"

@@ -16,7 +16,7 @@ from pydistill.selection.factored import Gradients
 
 SINGLE = 256
 """So many are chosen one by one; then 1/256 of those that there are, in one round."""
-_EXACT = 1024
+_EXACT = 512
 """Up to so many weights are found by an active set, more by a descent."""
 _ROUND, _LAST = 10, 200
 """Iterations of the descent between two rounds, and after the last."""
@@ -141,7 +141,7 @@ class _Fit:
         return (self._residuals[own] * weights[:, None]).T @ self._inputs[own]
 
     def _along(self, direction: Tensor, own: slice) -> Tensor:
-        return ((self._residuals[own] @ direction) * self._inputs[own]).sum(1)
+        return ((self._inputs[own] @ direction.T) * self._residuals[own]).sum(1)
 
     def _descend(self, iterations: int) -> None:
         """Accelerated projected descent ([2]).
