@@ -36,8 +36,8 @@ class Craig(ScoredSelector):
     Of each class greedily maximises sum_i max_{j chosen} (c - ||g_i - g_j||), c a bound of all distances;
     w_j is the number of images of the class whose gradient is nearest to g_j.
 
-    A class of n images takes about 2 n^2 (K + D) operations and 100 MiB beside the gradients' factors,
-    n (K + D) numbers in float32: 50,000 x 512 is a matter of minutes on one thread.
+    A class of n images takes 10 to 16 n^2 (K + D) operations and about 100 MiB beside the gradients'
+    factors, n (K + D) numbers in float32: of 50,000 x 512 about ten minutes on one thread.
     """
 
     name: ClassVar[str] = "craig"
