@@ -146,6 +146,7 @@ def option(
     *,
     low: float | None = None,
     above: float | None = None,
+    below: float | None = None,
     choices: tuple[str, ...] | None = None,
     selectors: bool = False,
     memory: bool = False,
@@ -157,6 +158,7 @@ def option(
         help: One line for ``--help``.
         low: The smallest value allowed.
         above: A value that must be exceeded.
+        below: With ``low``, a value that it must stay under.
         choices: The texts allowed.
         selectors: What :func:`parse_selector` takes is allowed beside ``choices``.
         memory: It decides how much memory a run takes and no result beyond rounding: a run may be taken up
@@ -168,6 +170,7 @@ def option(
             "help": help,
             "low": low,
             "above": above,
+            "below": below,
             "choices": choices,
             "selectors": selectors,
             "memory": memory,
@@ -198,10 +201,11 @@ def check_options(method: Method) -> None:
         accepted = (int, float) if kind is float else (kind,)
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
             raise TypeError(f"{method.name}: {f.name} must be {kind.__name__}, got {value!r}")
-        low, above, choices = (f.metadata.get(key) for key in ("low", "above", "choices"))
+        bounds = {key: f.metadata.get(key) for key in ("low", "above", "below")}
+        choices = f.metadata.get("choices")
         name = f"{method.name}: {f.name}"
         if kind in (int, float):
-            checks.number(name, value, low=low, above=above)
+            checks.number(name, value, **bounds)
         if f.metadata.get("selectors") and value not in (choices or ()):
             parse_selector(str(value), name, choices or ())
         elif choices is not None:

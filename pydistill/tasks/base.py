@@ -376,6 +376,10 @@ class Task(ABC):
         """(N,) probability that outputs give to the targets of their images."""
         raise self._without("a probability of a target")
 
+    def outputs_of(self, residuals: Tensor, targets: Tensor) -> Tensor:
+        """Outputs (N, K) at which :meth:`losses` of targets have these derivatives (N, K)."""
+        raise self._without("outputs that derivatives of its loss tell")
+
     def values(self, targets: Tensor) -> Tensor:
         """What is regressed for targets, hard or soft, under the squared error: of mean 0 over outputs."""
         raise self._without("values to regress")

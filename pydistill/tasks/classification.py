@@ -16,6 +16,8 @@ from pydistill.tasks.metric import RESAMPLES, Breakdown, Metric
 
 _SURE = 0.9
 """Probability of its own class that a learned label starts from."""
+_LEAST = 1e-7
+"""Probability that is told from none."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,11 @@ class Classification(Task):
         """(N, K) for classes (N,)."""
         hard = F.one_hot(targets, self.outputs).float()
         return (hard * _SURE + (1 - hard) * (1 - _SURE) / (self.outputs - 1)).log()
+
+    def outputs_of(self, residuals: Tensor, targets: Tensor) -> Tensor:
+        """Logarithms of p, of residuals p - y; what rounding makes less than 1e-7 is that."""
+        share = targets if self.soft(targets) else F.one_hot(targets, self.outputs)
+        return (residuals + share.to(residuals.dtype)).clamp(min=_LEAST).log()
 
     def target_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.probabilities(outputs).gather(1, targets[:, None]).squeeze(1)
