@@ -143,7 +143,7 @@ class Diversity(Criterion):
         for candidates, positions in by_group(known, indices):
             generator = known.problem.generator("criteria", self.name, candidates.group)
             some = torch.randperm(len(positions), generator=generator)[: self.over]
-            rows, nearest = candidates.features()[positions], []
+            rows, nearest = candidates.features()[positions.sort().values], []
             for part, gap in blocks(rows[some], rows, known.extent):
                 gap[torch.arange(len(gap)), some[part]] = 1.0
                 nearest.append(gap.amin(1))

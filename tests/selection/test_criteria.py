@@ -21,6 +21,7 @@ EXAMPLES = [
     "representativeness",
     "representativeness(over=11)",
     "diversity",
+    "diversity(over=2)",
     "relevance(classes={})",
     "relevance(score=loss)",
     "relevance(to={})",
