@@ -19,6 +19,7 @@ LAYERS = (
     ("distribution", "parameter", "performance"),
     ("html",),
     ("evaluation",),
+    ("analysis",),
     ("cli",),
     ("__init__", "__main__"),
 )
