@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pydistill.evaluation.single import train
     from pydistill.experts import Experts, ExpertTraining, load_experts, train_experts
     from pydistill.kernels.ridge import KernelRidge
+    from pydistill.scores import Scores, compute_scores, embed
+    from pydistill.selection.base import Selection, Selector
     from pydistill.training.teacher import relabel
 
 __all__ = [
@@ -54,9 +56,14 @@ __all__ = [
     "PydistillError",
     "RealData",
     "Report",
+    "Scores",
+    "Selection",
+    "Selector",
     "SingularKernelError",
     "__version__",
+    "compute_scores",
     "distill",
+    "embed",
     "evaluate",
     "load_data",
     "load_experts",
@@ -75,6 +82,8 @@ _HOMES = {
     "experts": ("ExpertTraining", "Experts", "load_experts", "train_experts"),
     "kernels.ridge": ("KernelRidge",),
     "evaluation.single": ("train",),
+    "scores": ("Scores", "compute_scores", "embed"),
+    "selection.base": ("Selection", "Selector"),
     "training.teacher": ("relabel",),
 }
 """The module of each name above that is imported when it is asked for; as under ``TYPE_CHECKING``."""

@@ -14,6 +14,7 @@ LAYERS = (
     ("augment", "nets", "tasks"),
     ("data",),
     ("kernels", "training", "about"),
+    ("scores",),
     ("engine", "experts"),
     ("selection",),
     ("distribution", "parameter", "performance"),

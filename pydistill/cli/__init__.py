@@ -22,6 +22,11 @@ from pydistill.errors import DataError, DivergenceError, PydistillError
 from pydistill.shown import printable_lines
 
 COMMANDS = {
+    "scores": (
+        "Train networks on the real data and keep what they make of every training image: how hard it is, "
+        "how surely it is learned, where it lies among the others. Selectors and the analysis take them. "
+        "The same command goes on where it was stopped."
+    ),
     "distill": "Distil a data set into a few images a class.",
     "evaluate": "Train fresh networks on a distilled set and score them.",
     "experts": (

@@ -175,6 +175,7 @@ class Task(ABC):
         by_class: Whether an image is of exactly one class, so that a budget may be by class.
         target_names: What targets of each kind are called, for the kinds that there are.
         protocols: What protocols by name change for it, others are not for it; None: all are, as they are.
+        measures: What :meth:`measure` gives.
     """
 
     class_names: tuple[str, ...]
@@ -186,6 +187,7 @@ class Task(ABC):
     by_class: ClassVar[bool] = True
     target_names: ClassVar[Mapping[Kind, str]]
     protocols: ClassVar[Mapping[str, Mapping[str, Any]] | None] = None
+    measures: ClassVar[tuple[str, ...]] = ("loss",)
     most_shown: ClassVar[int] = 100
     """Groups up to which a breakdown has a confusion matrix: a larger table nobody reads."""
 
@@ -244,6 +246,15 @@ class Task(ABC):
     @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N,) training loss of each image; their mean is :meth:`loss` up to rounding."""
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """What is recorded of each image while networks learn it, (N,) by name.
+
+        Args:
+            outputs: (N, ...) of a network.
+            targets: (N, ...) of the images, as the real data has them.
+        """
+        return {"loss": self.losses(outputs, targets)}
 
     def error(self, outputs: Tensor, targets: Tensor, kind: str = "task") -> Tensor:
         """Mean training loss by name.

@@ -28,6 +28,7 @@ class Classification(Task):
     target_names: ClassVar[Mapping[Kind, str]] = MappingProxyType(
         {"hard": "classes", "soft": "probabilities", "values": "values"}
     )
+    measures: ClassVar[tuple[str, ...]] = ("loss", "probability", "error", "margin", "entropy", "correct")
 
     @property
     def outputs(self) -> int:
@@ -85,6 +86,29 @@ class Classification(Task):
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Of outputs (N, K) and classes (N,), with p the softmax of the outputs z and y the class.
+
+        ``loss``; ``probability``: p_y; ``error``: the length of p - y; ``margin``: z_y less the largest
+        other output; ``entropy`` of p in nats; ``correct``: 1 where z_y is the largest, else 0.
+        """
+        own = targets[:, None]
+        said = torch.log_softmax(outputs, 1)
+        probabilities = said.exp()
+        margin = outputs.gather(1, own).squeeze(1)
+        if self.outputs > 1:
+            margin = margin - outputs.scatter(1, own, -math.inf).amax(1)
+        return {
+            "loss": -said.gather(1, own).squeeze(1),
+            "probability": probabilities.gather(1, own).squeeze(1),
+            "error": torch.linalg.vector_norm(
+                probabilities - F.one_hot(targets, self.outputs).to(probabilities.dtype), dim=1
+            ),
+            "margin": margin,
+            "entropy": -(probabilities * said).sum(1),
+            "correct": (predicted(outputs) == targets).to(outputs.dtype),
+        }
 
     def loss_name(self, kind: str = "task") -> str:
         return "cross-entropy" if kind == "task" else super().loss_name(kind)

@@ -88,6 +88,11 @@ class TrainingRun:
         return work(self._base, self._jobs[0], self._training) * len(self._jobs)
 
     @property
+    def module(self) -> nn.Module:
+        """The network itself, of a job that is trained alone: it has the weights as they stand."""
+        return self._base
+
+    @property
     def done(self) -> int:
         """Steps done."""
         return self._descent.done

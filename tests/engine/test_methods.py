@@ -25,6 +25,7 @@ SMALL = {
     "own_experts": "epochs=2,snapshots=2",
     "labels": "class",
     "label_rate": 0.01,
+    "epochs": 2,
 }
 """Options that make a run short, for the methods that have them."""
 
