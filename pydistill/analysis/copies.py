@@ -16,7 +16,7 @@ _ROWS, _PAIRS = 2048, 1024
 _CANDIDATES = 3
 _FLOOR = 1e-3
 """Added to distances: differences below it are rounding."""
-_SURE, _MOST = 0.02, 0.35
+_SURE, _MOST = 0.02, 0.15
 """Distances up to which images are copies whatever others do, and beyond which they are not."""
 _FLAT = 1e-8
 """Sum of squares about the mean below which there is no structure."""

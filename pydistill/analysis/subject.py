@@ -1,10 +1,10 @@
 """What finders look at: the training and validation images of a data set, what is known of them, a seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,33 +12,8 @@ from pydistill import seeds
 from pydistill.analysis.neighbours import thumbnails
 from pydistill.data.real import RealData, Split
 from pydistill.events import Event, Progress
+from pydistill.scores.store import Scores
 from pydistill.tasks import Task
-
-
-class KnownScores(Protocol):
-    """What finders ask of scores."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the data that they are of."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Values that there are."""
-
-    @property
-    def out_of_fold(self) -> Any:
-        """(N, K) probabilities from networks that were not trained on the image, or None."""
-
-    @property
-    def embedding(self) -> Any:
-        """(N, D) features, or None."""
-
-    def value(self, name: str) -> Tensor:
-        """(N,) float32."""
-
-    def require(self, data: RealData) -> None:
-        """Raise ``ValueError`` where they are of other data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +28,7 @@ class Subject:
     """
 
     _data: RealData = field(repr=False)
-    scores: KnownScores | None
+    scores: Scores | None
     seed: int
     device: torch.device
     on_event: Callable[[Event], None] | None = None
@@ -96,7 +71,7 @@ class Subject:
         """The data with its validation images in place of the test images, for what takes whole data."""
         return replace(self._data, test=self._data.validation)
 
-    def require_scores(self) -> KnownScores:
+    def require_scores(self) -> Scores:
         """The scores.
 
         Raises:
@@ -129,9 +104,9 @@ class Subject:
     @cached_property
     def embedding(self) -> tuple[str, Tensor]:
         """What it is, and (N, D) float32: a trained network's features where there are scores, or thumbnails."""
-        known = None if self.scores is None else self.scores.embedding
-        if known is not None:
-            return "features of a trained network", torch.as_tensor(known).float()
+        if self.scores is not None:
+            found = torch.from_numpy(np.array(self.scores.embedding, dtype=np.float32))
+            return "features of a trained network", found
         return "principal components of 8x8 thumbnails", thumbnails(self.train.images)
 
     def tell(self, stage: str, done: int, total: int, detail: str = "") -> None:

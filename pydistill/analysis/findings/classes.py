@@ -13,6 +13,8 @@ from pydistill.analysis.subject import Subject
 from pydistill.engine.method import option
 
 _SHOWN, _EACH, _MOST_ROWS = 20, 8, 12
+_EVEN = 1.1
+"""Ratio of the largest class to the smallest below which classes are called even."""
 
 
 @register
@@ -59,6 +61,8 @@ class Classes(Finder):
         most, fewest = order[0], next((at for at in reversed(order) if total[at]), order[0])
         if len(total) == 1:
             summary = f"There is one class, {task.class_names[0]!r}, with {int(total[0]):,} {task.unit}s."
+        elif facts["imbalance"] < _EVEN:
+            summary = f"{len(total)} classes of about {int(total.double().mean()):,} {task.unit}s each."
         else:
             summary = (
                 f"{len(total)} classes; the largest, {task.class_names[most]!r}, has {facts['imbalance']:.1f} times "
@@ -79,11 +83,13 @@ class Classes(Finder):
         here = (held > 0).double()
         joint = here.T @ here
         values["co-occurrence"] = joint.long().tolist()
-        each = held.sum(1) if task.unit != "pixel" else here.sum(1)
+        each = (held if task.unit != "pixel" else here).double().sum(1)
         what = "objects" if task.unit != "pixel" else "classes"
         values[f"{what} an image"] = {
-            "least": float(each.min()), "mean": float(each.mean()), "most": float(each.max())
-        }  # fmt: skip
+            "least": float(each.min()),
+            "mean": float(each.mean()),
+            "most": float(each.max()),
+        }
         share = joint / joint.diagonal().clamp_min(1)[:, None]
         charts = [
             Chart(
