@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from pydistill.analysis.finding import Finding
 
-_SMALL, _LARGE, _MANY = 2000, 20_000, 50
-"""Training images below which selecting is cheap enough, and from which a curve pays; classes that are many."""
+_SMALL, _LARGE, _FEW = 2000, 20_000, 20
+"""Training images that are few and many; images a class that are few."""
 
 
 def recommend(
@@ -14,8 +14,8 @@ def recommend(
     """Sentences: what to clean first, then method, budget and preset, with reasons.
 
     Args:
-        findings: By name. Where there is one called ``distillability``, what it recommends stands in place of
-            the general advice on method and budget.
+        findings: By name. Where there is one called ``distillability``, what it recommends stands in place
+            of the general advice on method and budget.
         task: By name.
         images: Training images.
         classes: Names of the classes.
@@ -46,7 +46,8 @@ def _clean(findings: Mapping[str, Finding]) -> list[str]:
             count += len(own)
     if names:
         told.append(
-            f"First leave out the {count:,} training images that {', '.join(names)} flags, once you have looked at "
+            f"First leave out the {count:,} training images that {', '.join(names)} flags, once you have "
+            "looked at "
             f"some: --analysis DIR --drop {','.join(names)}, DIR being where this analysis lies."
         )
     told += [
@@ -62,24 +63,30 @@ def _distil(findings: Mapping[str, Finding], task: str, images: int, classes: in
     if task != "classification":
         share = "10%" if images < _SMALL else "5%"
         return [
-            f"Select before you learn: --method random --fraction {share}, then compare with --method balanced where it "
-            f"is there: with {images:,} images of {task} a tenth trains a network in a tenth of the time, and images "
+            f"Select before you learn: --method random --fraction {share}, then compare with --method "
+            "balanced where it "
+            f"is there: with {images:,} images of {task} a tenth trains a network in a tenth of the time, "
+            "and images "
             "that are learned have rarely paid for masks and boxes."
         ]
-    ipc = 1 if each < 20 else 10 if each < 5000 or classes > _MANY else 10
+    ipc = 1 if each < _FEW else 10
     told = [
-        f"To distil, begin with --method dm --preset quick --ipc {ipc}: with about {each:,.0f} images a class that "
-        f"keeps {100 * ipc / max(each, 1):.2g} % of them, takes minutes, and evaluate compares it with random "
+        f"To distil, begin with --method dm --preset quick --ipc {ipc}: with about {each:,.0f} images a "
+        "class that "
+        f"keeps {100 * ipc / max(each, 1):.2g} % of them, takes minutes, and evaluate compares it with "
+        "random "
         "selection at the same size."
     ]
     if images < _SMALL:
         told.append(
-            f"With {images:,} training images a network learns all of them in little time: distil for the size of the "
+            f"With {images:,} training images a network learns all of them in little time: distil for the "
+            "size of the "
             "set, not for the time."
         )
     elif images >= _LARGE:
         told.append(
-            "Where a third of the data is not too much, a selection loses little: --method random --fraction 30%, or one "
+            "Where a third of the data is not too much, a selection loses little: --method random "
+            "--fraction 30%, or one "
             "by scores, is the baseline to beat."
         )
     return told

@@ -41,7 +41,9 @@ def _named_bars(chart: Chart) -> str:
         wide = (WIDTH - 2 * SIDE) * value / most
         shown = name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
         marks.append(f'<text class="name" x="{SIDE}" y="{y + 18}">{text(shown)}: {value:,.6g}</text>')
-        marks.append(f'<rect class="distilled" x="{SIDE}" y="{y + 25}" width="{max(wide, 1):.1f}" height="10"/>')
+        marks.append(
+            f'<rect class="distilled" x="{SIDE}" y="{y + 25}" width="{max(wide, 1):.1f}" height="10"/>'
+        )
     return _svg(chart, len(chart.values) * step + 4, marks)
 
 
@@ -50,8 +52,8 @@ def _columns(chart: Chart) -> str:
     most, count = max(chart.values), len(chart.values)
     wide, bottom = (WIDTH - 2 * SIDE) / count, _TALL - 50
     marks = [
-        f'<rect class="distilled" x="{SIDE + at * wide + 1:.1f}" y="{bottom - tall:.1f}" width="{max(wide - 2, 1):.1f}" '
-        f'height="{tall:.1f}"/>'
+        f'<rect class="distilled" x="{SIDE + at * wide + 1:.1f}" y="{bottom - tall:.1f}" '
+        f'width="{max(wide - 2, 1):.1f}" height="{tall:.1f}"/>'
         for at, value in enumerate(chart.values)
         if (tall := (bottom - 12) * value / most) > 0
     ]
@@ -84,7 +86,9 @@ def _frame(chart: Chart, ys: Sequence[float]) -> tuple[list[str], tuple[float, f
     return marks, across, up
 
 
-def _spot(chart: Chart, x: float, y: float, across: tuple[float, float], up: tuple[float, float]) -> tuple[float, float]:
+def _spot(
+    chart: Chart, x: float, y: float, across: tuple[float, float], up: tuple[float, float]
+) -> tuple[float, float]:
     bottom = _TALL - 50
     return (
         _LEFT + (WIDTH - SIDE - _LEFT) * _place(x, across, chart.log),
@@ -133,7 +137,9 @@ def _heat(chart: Chart) -> str:
         if chart.names:
             name = chart.names[down]
             shown = name if len(name) <= 15 else f"{name[:12]}..."
-            marks.append(f'<text class="side" x="{left - 8}" y="{y + wide / 2 + 5:.1f}">{text(shown)}</text>')
+            marks.append(
+                f'<text class="side" x="{left - 8}" y="{y + wide / 2 + 5:.1f}">{text(shown)}</text>'
+            )
         for across, value in enumerate(row):
             told = f"{chart.names[down]}, {chart.names[across]}: " if len(chart.names) == columns else ""
             title = f"<title>{text(told)}{value:.3g}</title>"

@@ -64,7 +64,9 @@ class Finder(ABC):
         if subject.task.name not in self.tasks:
             return f"it is for {', '.join(self.tasks)}, the data for {subject.task.name}"
         if classes < self.classes:
-            return f"it needs {self.classes} classes or more, found {classes}: {subject.task.class_names[0]!r}"
+            return (
+                f"it needs {self.classes} classes or more, found {classes}: {subject.task.class_names[0]!r}"
+            )
         if images < self.least:
             return f"it needs {self.least} training images or more, found {images}"
         if self.needs != "nothing" and subject.scores is None:

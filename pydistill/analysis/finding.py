@@ -84,9 +84,9 @@ class Chart:
     """A drawing as data.
 
     Attributes:
-        kind: ``bars`` (of ``values`` by ``names``), ``line`` (one through ``x`` and each row of ``rows``, by
-            ``names``), ``points`` (``x`` against ``values``) or ``heat`` (``rows`` of numbers, ``names`` at
-            their left, the first row at the top).
+        kind: ``bars`` (of ``values`` by ``names``), ``line`` (one through ``x`` and each row of ``rows``,
+            by ``names``), ``points`` (``x`` against ``values``) or ``heat`` (``rows`` of numbers, ``names``
+            at their left, the first row at the top).
         title: What is drawn.
         x_title: Of the axis from left to right.
         y_title: Of the other.
@@ -179,7 +179,9 @@ _RECORDS = ("flagged", "pairs", "pictures", "charts")
 def _record(each: Any) -> dict[str, Any]:
     """A record without fields that are as they usually are: thousands of them stay short."""
     return {
-        name: plain([_record(row) for row in value] if name == "rows" and isinstance(each, Picture) else value)
+        name: plain(
+            [_record(row) for row in value] if name == "rows" and isinstance(each, Picture) else value
+        )
         for name, field_ in each.__dataclass_fields__.items()
         if (value := getattr(each, name)) != field_.default
     }

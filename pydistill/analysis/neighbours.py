@@ -55,7 +55,8 @@ def components(rows: Tensor, most: int, *, whiten: bool = False) -> Tensor:
         spread = values.sqrt()
         vectors = vectors / (spread + _RIDGE * spread[:1]).clamp_min(1e-12)
     signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
-    return centred @ (vectors * signs).float()
+    found: Tensor = centred @ (vectors * signs).float()
+    return found
 
 
 def descriptors(splits: Iterable[Tensor], most: int = 64) -> Tensor:
@@ -89,8 +90,8 @@ def nearest(
 ) -> tuple[Tensor, Tensor]:
     """The ``count`` nearest rows of each, by Euclidean distance; a block of distances stands at a time.
 
-    Neighbours are found by ``a b - |b|^2 / 2`` of centred rows, the largest of every 32 first; distances are
-    of differences.
+    Neighbours are found by ``a b - |b|^2 / 2`` of centred rows, the largest of every 32 first; distances
+    are of differences.
 
     Args:
         rows: (N, D) float32.

@@ -80,9 +80,8 @@ def _figure(picture: Picture, data: RealData | None) -> str:
         f"{text(row.label) or text(row.split)}: {text(row.split)} {', '.join(map(str, row.positions))}"
         for row in picture.rows
     )
-    caption = (
-        f"<figcaption>{text(picture.caption)}.<details><summary>Positions</summary>{where}</details></figcaption>"
-    )
+    places = f"<details><summary>Positions</summary>{where}</details>"
+    caption = f"<figcaption>{text(picture.caption)}.{places}</figcaption>"
     if data is None:
         return f"<figure>{caption}</figure>"
     drawn = grid([(row.label, _pixels(row, data)) for row in picture.rows], columns=20, cell=_CELL)
@@ -104,21 +103,33 @@ def _flagged(found: Finding) -> str:
     if not found.flagged:
         return ""
     rows = [
-        f"<tr><td>{text(flag.split)} {flag.position}</td><td>{text(flag.reason)}</td><td>{flag.score:.3g}</td></tr>"
+        _cells(f"{flag.split} {flag.position}", flag.reason, f"{flag.score:.3g}")
         for flag in found.flagged[:_LISTED]
     ]
-    return _details(f"Flagged images ({_of(len(found.flagged))})", table(("image", "reason", "score"), rows))
+    return _details(
+        f"Flagged images ({_of(len(found.flagged))})", table(("image", "reason", "score"), rows)
+    )
 
 
 def _pairs(found: Finding) -> str:
     if not found.pairs:
         return ""
     rows = [
-        f"<tr><td>{text(pair.split)} {pair.position}</td><td>{text(pair.other_split)} {pair.other_position}</td>"
-        f"<td>{text(pair.reason)}</td><td>{pair.score:.3g}</td></tr>"
+        _cells(
+            f"{pair.split} {pair.position}",
+            f"{pair.other_split} {pair.other_position}",
+            pair.reason,
+            f"{pair.score:.3g}",
+        )
         for pair in found.pairs[:_LISTED]
     ]
-    return _details(f"Pairs ({_of(len(found.pairs))})", table(("image", "other image", "reason", "score"), rows))
+    return _details(
+        f"Pairs ({_of(len(found.pairs))})", table(("image", "other image", "reason", "score"), rows)
+    )
+
+
+def _cells(*values: str) -> str:
+    return f"<tr>{''.join(f'<td>{text(value)}</td>' for value in values)}</tr>"
 
 
 def _of(count: int) -> str:
@@ -134,7 +145,9 @@ def _details(title: str, inner: str) -> str:
 
 
 def _list(facts: Iterable[tuple[str, Any]]) -> str:
-    items = "\n".join(f"<div><dt>{text(name)}</dt><dd>{text(_shown(value))}</dd></div>" for name, value in facts)
+    items = "\n".join(
+        f"<div><dt>{text(name)}</dt><dd>{text(_shown(value))}</dd></div>" for name, value in facts
+    )
     return f"<dl>\n{items}\n</dl>"
 
 

@@ -44,8 +44,8 @@ class Analysis:
         task: Of the data, by name.
         images: Training images.
         classes: Names of the classes.
-        facts: ``machine`` with versions, ``seconds`` of each finding, ``peak memory`` in bytes, ``seed``, and
-            ``options`` of each finding.
+        facts: ``machine`` with versions, ``seconds`` of each finding, ``peak memory`` in bytes, ``seed``,
+            and ``options`` of each finding.
     """
 
     findings: Mapping[str, Finding]
@@ -59,15 +59,15 @@ class Analysis:
     _source: RealData | None = field(default=None, compare=False, repr=False)
 
     def recommendation(self) -> tuple[str, ...]:
-        """What to do, a sentence each: clean, then with which method, budget and preset to distil, and why."""
+        """What to do, a sentence each: clean, then method, budget and preset to distil with, and why."""
         return recommend(self.findings, self.task, self.images, self.classes)
 
     def drop(self, *names: str) -> Drop:
         """Training images to leave out.
 
         Args:
-            *names: Findings, as ``duplicates``, or one reason of a finding, as ``duplicates:leak``. None: all
-                that is flagged but for what is left out on request alone, such as leaks.
+            *names: Findings, as ``duplicates``, or one reason of a finding, as ``duplicates:leak``. None:
+                all that is flagged but for what is left out on request alone, such as leaks.
 
         Raises:
             ValueError: A finding is not here or has no such reason.
@@ -87,11 +87,15 @@ class Analysis:
     def _flagged(self, name: str, reason: str) -> set[int]:
         if name not in self.findings:
             why = f": {self.skipped[name]}" if name in self.skipped else ""
-            raise ValueError(f"the analysis has no finding {name!r}{why}; it has: {', '.join(self.findings)}")
+            raise ValueError(
+                f"the analysis has no finding {name!r}{why}; it has: {', '.join(self.findings)}"
+            )
         flags = self.findings[name].flagged
         known = sorted({flag.reason for flag in flags})
         if reason and reason not in known:
-            raise ValueError(f"{name} flags nothing as {reason!r}; it flags: {', '.join(known) or 'nothing'}")
+            raise ValueError(
+                f"{name} flags nothing as {reason!r}; it flags: {', '.join(known) or 'nothing'}"
+            )
         return {
             flag.position
             for flag in flags
@@ -148,22 +152,29 @@ class Analysis:
         """
         folder = Path(folder)
         if not (folder / ROOT).exists():
-            raise FileFormatError(f"{folder} holds no analysis: make one with pydistill analyse DATA --out {folder}")
+            raise FileFormatError(
+                f"{folder} holds no analysis: make one with pydistill analyse DATA --out {folder}"
+            )
         facts = read_json(folder / ROOT, RECORD)
         scores: dict[str, Tensor] = {}
         if (folder / SCORES).exists():
             of, scores = read_tensors(folder / SCORES, RECORD)
             if of.get("fingerprint") != facts.get("fingerprint"):
-                raise FileFormatError(f"{folder / SCORES} is of other data than {ROOT} beside it; {RECORD.mend}")
+                raise FileFormatError(
+                    f"{folder / SCORES} is of other data than {ROOT} beside it; {RECORD.mend}"
+                )
         try:
             facts.pop("recommendation")
             findings = {
-                name: Finding.from_json(each, scores.get(name)) for name, each in facts.pop("findings").items()
+                name: Finding.from_json(each, scores.get(name))
+                for name, each in facts.pop("findings").items()
             }
             classes = tuple(facts.pop("classes"))
             return cls(findings=findings, classes=classes, **facts)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FileFormatError(f"{folder / ROOT} holds no usable analysis: {error}; {RECORD.mend}") from error
+            raise FileFormatError(
+                f"{folder / ROOT} holds no usable analysis: {error}; {RECORD.mend}"
+            ) from error
 
 
 @plain_modes()
@@ -179,17 +190,18 @@ def analyse(
     """Look at a data set before distilling it.
 
     Args:
-        data: What :func:`pydistill.load_data` gives. Test images are looked at for copies across splits alone.
-        scores: Of its training images, see :func:`pydistill.scores.compute_scores`; with ``folds=2`` or more
-            for label errors. None: findings that need them are skipped.
+        data: What :func:`pydistill.load_data` gives. Test images are looked at for copies across splits
+            alone.
+        scores: Of its training images, see :func:`pydistill.scores.compute_scores`; with ``folds=2`` or
+            more for label errors. None: findings that need them are skipped.
         findings: Names of findings, or configured ones; None: all that can be told of this data.
         seed: Every draw derives from it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         on_event: Told of every :data:`~pydistill.events.Event`.
 
     Raises:
-        ValueError: A finding is unknown, or named and cannot be told of this data (one class, too few images,
-            another task, no scores); or the scores are of other data.
+        ValueError: A finding is unknown, or named and cannot be told of this data (one class, too few
+            images, another task, no scores); or the scores are of other data.
     """
     checks.integer("seed", seed, 0)
     where = resolve_device(device)
@@ -237,7 +249,16 @@ def analyse(
     )
 
 
-_ORDER = ("distillability", "duplicates", "label_errors", "broken", "classes", "difficulty", "redundancy", "complexity")
+_ORDER = (
+    "distillability",
+    "duplicates",
+    "label_errors",
+    "broken",
+    "classes",
+    "difficulty",
+    "redundancy",
+    "complexity",
+)
 
 
 def _chosen(findings: Sequence[str | Finder] | None) -> list[Finder]:

@@ -52,7 +52,8 @@ class Frames:
     """What is found where images are in the order of a film.
 
     Attributes:
-        order: Chance that two consecutive training images are more alike than two random ones; 0.5: no order.
+        order: Chance that two consecutive training images are more alike than two random ones; 0.5: no
+            order.
         still: Stretches in which hardly anything changes.
         shared: Stretches of other splits as alike to training images as consecutive ones are to each other.
     """

@@ -103,7 +103,7 @@ class Subject:
 
     @cached_property
     def embedding(self) -> tuple[str, Tensor]:
-        """What it is, and (N, D) float32: a trained network's features where there are scores, or thumbnails."""
+        """What it is, and (N, D) float32: features of a trained network where there are scores."""
         if self.scores is not None:
             found = torch.from_numpy(np.array(self.scores.embedding, dtype=np.float32))
             return "features of a trained network", found

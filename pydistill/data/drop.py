@@ -16,8 +16,8 @@ class Drop:
 
     Attributes:
         fingerprint: Of the data that the positions are of.
-        reasons: Positions in its training split, from 0, by the name of what speaks against them; one may be
-            under several.
+        reasons: Positions in its training split, from 0, by the name of what speaks against them; one may
+            be under several.
     """
 
     fingerprint: str
@@ -68,7 +68,8 @@ def leave_out(train: Split, task: Task, drop: Drop, fingerprint: str) -> tuple[S
     """
     if drop.fingerprint != fingerprint:
         raise ValueError(
-            f"drop is of data with fingerprint {drop.fingerprint[:16]}, this data has {fingerprint[:16]}: read it "
+            f"drop is of data with fingerprint {drop.fingerprint[:16]}, this data has {fingerprint[:16]}: "
+            "read it "
             "with the options that it was analysed with (seed, validation, size), or analyse it again"
         )
     positions = drop.positions

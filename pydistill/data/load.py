@@ -95,12 +95,13 @@ def load_data(
             of the result say; in either case 255 where it has no name.
         block_column: Of a table of ``datasets``: images with the same value in this column stay on one side
             where images are held out, as consecutive frames should.
-        drop: Training images to leave out after the splits are made: a :class:`~pydistill.data.drop.Drop`, or
-            an analysis of this data, read with the same options, whose every finding is then followed.
+        drop: Training images to leave out after the splits are made: a :class:`~pydistill.data.drop.Drop`,
+            or an analysis of this data, read with the same options, whose every finding is then followed.
 
     Raises:
-        ValueError: ``drop`` is of other data or leaves nothing of a class. Or a fraction is not within (0, 1), or ``preprocess``, ``layout``, ``size`` or ``task`` is
-            unknown, or an option means nothing to this kind of source.
+        ValueError: ``drop`` is of other data or leaves nothing of a class. Or a fraction is not within (0,
+            1), or ``preprocess``, ``layout``, ``size`` or ``task`` is unknown, or an option means nothing
+            to this kind of source.
         TypeError: ``source`` is of no type known here.
         DataError: The source is missing or damaged, or cannot be understood without guessing, or holds
             what no method can use: pixels that are NaN or out of range, several labels an image, values to
@@ -152,11 +153,11 @@ def load_data(
     for split, found in raw.splits().items():
         if not len(found):
             raise DataError(f"{raw.name}: too few images for a {split} split: a class needs two or more")
-    dropped: dict[str, Any] = {}
+    train, validation_split, test_split, dropped = raw.train, raw.validation, raw.test, dict[str, Any]()
     if drop is not None:
-        whole = fingerprint(train=raw.train, validation=raw.validation, test=raw.test)
-        left, dropped, note = leave_out(raw.train, raw.task, drop.drop_record(), whole)
-        raw = replace(raw, train=left)
+        whole = fingerprint(train=train, validation=validation_split, test=test_split)
+        train, dropped, note = leave_out(train, raw.task, drop.drop_record(), whole)
+        raw = replace(raw, train=train)
         drawn.append(note)
     fitted = PREPROCESSES[preprocess].fit(raw.train.images)
     kept_class, why = (
@@ -167,12 +168,12 @@ def load_data(
     return RealData(
         name=raw.name if name is None else name,
         task=raw.task,
-        train=raw.train,
-        validation=raw.validation,
-        test=raw.test,
+        train=train,
+        validation=validation_split,
+        test=test_split,
         preprocess=fitted,
         horizontal_flip=kept_class,
-        fingerprint=fingerprint(train=raw.train, validation=raw.validation, test=raw.test),
+        fingerprint=fingerprint(train=train, validation=validation_split, test=test_split),
         notes=(
             *overview(raw, origins),
             f"{mirrored}: {why} (horizontal_flip= decides otherwise)",

@@ -229,11 +229,11 @@ class Task(ABC):
         return held
 
     def shapes(self, targets: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Of every object of a split: ``class`` (M,) int64 and measures (M,) float32; empty without objects.
+        """Of every object of a split ``class`` (M,) int64 and measures (M,) float32; empty: there are none.
 
-        ``side``, the root of its area in pixels; ``aspect``, width by height; ``x`` and ``y``, its centre as
-        shares of the image's sides; ``overlap``, the largest intersection over union with another object of
-        its image.
+        ``side``, the root of its area in pixels; ``aspect``, width by height; ``x`` and ``y``, its centre
+        as shares of the image's sides; ``overlap``, the largest intersection over union with another object
+        of its image.
 
         Args:
             targets: (N, ...) as the real data has them.

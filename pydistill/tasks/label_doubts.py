@@ -5,12 +5,12 @@
 [1] C. Guo, G. Pleiss, Y. Sun, K. Weinberger: On Calibration of Modern Neural Networks. ICML 2017,
     arXiv:1706.04599.
 
-Differs from [0] in what is flagged. The confident joint calls every image wrong that a network mistakes with
-confidence, of clean data several in a hundred. Here the rate of wrong labels is counted where networks are
-surest, since nothing is ambiguous there: f(y | j), the share labelled y of the surest quarter of the images
-answered j. With probabilities p calibrated to the labels, f(y | j) / p(y) is the chance that a label y of an
-image answered j is wrong; it is flagged where that is above a half, and at most as many for a pair of classes
-as the confident joint counts.
+Differs from [0] in what is flagged. The confident joint calls every image wrong that a network mistakes
+with confidence, of clean data several in a hundred. Here the rate of wrong labels is counted where networks
+are surest, since nothing is ambiguous there: f(y | j), the share labelled y of the surest quarter of the
+images answered j. With probabilities p calibrated to the labels, f(y | j) / p(y) is the chance that a label
+y of an image answered j is wrong; it is flagged where that is above a half, and at most as many for a pair
+of classes as the confident joint counts.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 _SUREST, _LIKELY = 0.25, 0.5
-"""Share of the images answered with a class, the surest, in which wrong labels are counted; chance from which a
-label is flagged."""
+"""Share of the images answered with a class, the surest, in which wrong labels are counted; chance from
+which a label is flagged."""
 _CONCENTRATED = 0.5
 """Share of the wrong labels that is of one class an answer, from which they are of similar classes."""
 _LEAST = 1e-6
@@ -83,7 +83,8 @@ def calibrated(probabilities: Tensor, labels: Tensor) -> Tensor:
     rows = logs[:: max(1, len(logs) // 20_000)], labels[:: max(1, len(logs) // 20_000)]
     temperatures = torch.logspace(-0.5, 0.7, 49).tolist()
     losses = [
-        float(torch.nn.functional.cross_entropy(rows[0] / temperature, rows[1])) for temperature in temperatures
+        float(torch.nn.functional.cross_entropy(rows[0] / temperature, rows[1]))
+        for temperature in temperatures
     ]
     return torch.softmax(logs / temperatures[losses.index(min(losses))], 1)
 
@@ -112,7 +113,7 @@ def confident_joint(probabilities: Tensor, labels: Tensor, thresholds: Tensor) -
 
 
 def surest_disagreement(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """(K, K) float64: of the surest quarter of the images answered with a class (column), the share of labels."""
+    """(K, K) float64: shares of labels (row) in the surest quarter of each answer (column)."""
     classes = probabilities.shape[1]
     top, answer = probabilities.max(1)
     found = torch.zeros(classes, classes, dtype=torch.float64)

@@ -37,13 +37,16 @@ class Broken(Finder):
     summary: ClassVar[str] = "blank, dark, bright or blurred images; empty boxes and masks"
     least: ClassVar[int] = 1
 
-    constant: float = option(0.01, "standard deviation of pixels in [0, 1] below which an image is blank", low=0.0)
+    constant: float = option(
+        0.01, "standard deviation of pixels in [0, 1] below which an image is blank", low=0.0
+    )
     dark: float = option(0.12, "99th percentile of pixels below which an image is dark", low=0.0)
     bright: float = option(0.88, "1st percentile of pixels above which an image is bright", low=0.0)
     deviations: float = option(
-        6.0, "robust standard deviations below the median from which an image is blurred or of little information",
+        6.0,
+        "robust standard deviations from the median from which an image is unlike the others",
         above=0.0,
-    )  # fmt: skip
+    )
 
     def find(self, subject: Subject) -> Finding:
         facts = image_facts(subject.train.images)
@@ -63,7 +66,9 @@ class Broken(Finder):
         told = ", ".join(f"{sum(f.reason == name for f in ours):,} {name}" for name in names)
         count = len({flag.position for flag in ours})
         summary = f"{count:,} of {len(subject.train):,} training images look broken" + (
-            f" ({told})." if count else ": none is blank, dark, bright or blurred beyond what is usual here."
+            f" ({told})."
+            if count
+            else ": none is blank, dark, bright or blurred beyond what is usual here."
         )
         pictures = tuple(
             Picture(f"Training images that are {name}", (Row(name, "train", tuple(at[:_SHOWN])),))
@@ -76,7 +81,9 @@ class Broken(Finder):
             flagged=tuple(flagged),
             pictures=pictures,
             charts=(_histogram("Brightness of training images", facts["mean"]),),
-            recommendation="Look at them, and leave them out where they carry nothing (--drop broken)." if ours else None,
+            recommendation="Look at them, and leave them out where they carry nothing (--drop broken)."
+            if ours
+            else None,
             image_scores=facts["sharpness"],
         )
 
@@ -93,7 +100,9 @@ class Broken(Finder):
         for name, reason in (("entropy", "of little information"), ("sharpness", "blurred")):
             middle, spread = usual[name]
             depth = (middle - facts[name]) / max(spread, 1e-6)
-            found.append((~taken & (depth > self.deviations), reason, 1 - self.deviations / (2 * depth.clamp_min(1))))
+            found.append(
+                (~taken & (depth > self.deviations), reason, 1 - self.deviations / (2 * depth.clamp_min(1)))
+            )
             taken = taken | found[-1][0]
         return [
             Flag(at, round(float(score[at]), 4), reason, split)
@@ -105,9 +114,9 @@ class Broken(Finder):
 def image_facts(images: Tensor) -> dict[str, Tensor]:
     """(N,) float32 of images (N, C, H, W), by name, of grey pixels in [0, 1].
 
-    ``mean``; ``spread``, the largest standard deviation of a channel; ``low`` and ``high``, the 1st and 99th
-    percentile; ``entropy`` in bits of a histogram of 16 levels; ``sharpness``, the natural logarithm of the
-    variance of the Laplacian.
+    ``mean``; ``spread``, the largest standard deviation of a channel; ``low`` and ``high``, the 1st and the
+    99th percentile; ``entropy`` in bits of a histogram of 16 levels; ``sharpness``, the natural logarithm
+    of the variance of the Laplacian.
     """
     parts: dict[str, list[Tensor]] = {}
     for part in torch.split(images, _CHUNK):
@@ -116,7 +125,9 @@ def image_facts(images: Tensor) -> dict[str, Tensor]:
         ordered = rows.sort(1).values
         last = rows.shape[1] - 1
         level = (rows * _LEVELS).long().clamp(0, _LEVELS - 1)
-        shares = torch.zeros(len(rows), _LEVELS).scatter_add_(1, level, torch.ones_like(rows)) / rows.shape[1]
+        shares = (
+            torch.zeros(len(rows), _LEVELS).scatter_add_(1, level, torch.ones_like(rows)) / rows.shape[1]
+        )
         own = part.flatten(2).float() / (255 if part.dtype == torch.uint8 else 1)
         found = {
             "mean": rows.mean(1),

@@ -27,8 +27,8 @@ class Classes(Finder):
     equal classes as would be as diverse. The effective number of samples of a class of n images is
     ``(1 - beta^n) / (1 - beta)``.
 
-    [0] Y. Cui et al.: Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019, arXiv:1901.05555,
-        equation 2.
+    [0] Y. Cui et al.: Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019,
+        arXiv:1901.05555, equation 2.
     """
 
     name: ClassVar[str] = "classes"
@@ -65,7 +65,8 @@ class Classes(Finder):
             summary = f"{len(total)} classes of about {int(total.double().mean()):,} {task.unit}s each."
         else:
             summary = (
-                f"{len(total)} classes; the largest, {task.class_names[most]!r}, has {facts['imbalance']:.1f} times "
+                f"{len(total)} classes; the largest, {task.class_names[most]!r}, has "
+                f"{facts['imbalance']:.1f} times "
                 f"as many {task.unit}s as the smallest, {task.class_names[fewest]!r} "
                 f"({int(total[most]):,} and {int(total[fewest]):,})."
             )
@@ -139,7 +140,12 @@ def _bars(names: tuple[str, ...], total: Tensor, title: str) -> Chart:
         order = torch.cat([order[: _SHOWN // 2], order[-_SHOWN // 2 :]])
         title += f" (the {_SHOWN // 2} largest and smallest)"
     chosen = order.tolist()
-    return Chart("bars", title, names=tuple(names[at] for at in chosen), values=tuple(float(total[at]) for at in chosen))
+    return Chart(
+        "bars",
+        title,
+        names=tuple(names[at] for at in chosen),
+        values=tuple(float(total[at]) for at in chosen),
+    )
 
 
 def _positions(x: Tensor, y: Tensor, cells: int = 8) -> Chart:
@@ -157,7 +163,13 @@ def _lengths(sides: Tensor, bins: int = 16) -> Chart:
     width = (max(high, low + 1) - low) / bins
     places = tuple(2 ** (low + (at + 0.5) * width) for at in range(bins))
     return Chart(
-        "bars", "Sizes of boxes", "root of the area in pixels", "boxes", x=places, values=tuple(counts.tolist()), log=True
+        "bars",
+        "Sizes of boxes",
+        "root of the area in pixels",
+        "boxes",
+        x=places,
+        values=tuple(counts.tolist()),
+        log=True,
     )
 
 
@@ -171,8 +183,14 @@ def _examples(subject: Subject, held: Tensor) -> tuple[Picture, ...]:
             chosen = torch.randperm(len(members), generator=subject.generator("examples", at))[:_EACH]
             positions = tuple(members[chosen].sort().values.tolist())
             rows.append(Row(subject.task.class_names[at], "train", positions))
-    told = "Training images of each class" if subject.task.by_class else "Training images that hold each class"
-    more = f", the {_MOST_ROWS} smallest of {len(order)}" if len(order) > _MOST_ROWS else ", the smallest first"
+    told = (
+        "Training images of each class" if subject.task.by_class else "Training images that hold each class"
+    )
+    more = (
+        f", the {_MOST_ROWS} smallest of {len(order)}"
+        if len(order) > _MOST_ROWS
+        else ", the smallest first"
+    )
     return (Picture(told + more, tuple(rows)),) if rows else ()
 
 
@@ -184,7 +202,10 @@ def _advice(subject: Subject, facts: dict[str, float], total: Tensor) -> str | N
         return None
     if subject.task.by_class:
         return (
-            "Classes are uneven: a budget by class (--ipc) gives each as many images; --short-classes keep takes "
+            "Classes are uneven: a budget by class (--ipc) gives each as many images; --short-classes "
+            "keep takes "
             "what there is in small ones. Read accuracies by class beside the mean."
         )
-    return "Classes are uneven: prefer selections that balance them, and read values by class beside the mean."
+    return (
+        "Classes are uneven: prefer selections that balance them, and read values by class beside the mean."
+    )

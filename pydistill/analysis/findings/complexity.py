@@ -63,26 +63,34 @@ class Complexity(Finder):
             }
             told = f"; the nearest image is of another class for {100 * error:.0f} %"
             if error > 0.4:
-                advice = "Classes overlap where images are compared as they are: small sets need more images a class."
+                advice = "Classes overlap where images are compared as they are: allow more images a class."
         shares = (singular.square() / singular.square().sum().clamp_min(1e-12)).cumsum(0)[:64]
+        steps = tuple(map(float, range(1, len(shares) + 1)))
         return self.answer(
-            f"The images vary in about {dimension:.0f} directions (effective rank {rank:.0f} of {rows.shape[1]} "
-            f"features){told}.",
+            f"The images vary in about {dimension:.0f} directions (effective rank {rank:.0f} of "
+            f"{rows.shape[1]} features){told}.",
             values=values,
             charts=(
-                Chart("line", "Variance in the first components", "components", "share of the variance",
-                      ("variance",), tuple(map(float, range(1, len(shares) + 1))), rows=(tuple(shares.tolist()),)),
+                Chart(
+                    "line",
+                    "Variance in the first components",
+                    "components",
+                    "share of the variance",
+                    ("variance",),
+                    steps,
+                    rows=(tuple(shares.tolist()),),
+                ),
             ),
             recommendation=advice,
-        )  # fmt: skip
+        )
 
 
 def two_neighbours(away: Tensor, kept: float = 0.9) -> float:
     """Intrinsic dimension ([0] of :class:`Complexity`, equation 5) of distances (N, 2) to two neighbours.
 
-    The slope through the origin of -log(1 - F(mu)) by log mu, mu the ratio of both distances, F its empirical
-    distribution, of the smallest nine tenths of the ratios. Images with a copy are left out; nan where fewer
-    than two others are left.
+    The slope through the origin of -log(1 - F(mu)) by log mu, mu the ratio of both distances, F its
+    empirical distribution, of the smallest nine tenths of the ratios. Images with a copy are left out; nan
+    where fewer than two others are left.
     """
     apart = away[away[:, 0] > 0].double()
     ratios = (apart[:, 1] / apart[:, 0]).log().sort().values

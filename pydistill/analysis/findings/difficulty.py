@@ -31,7 +31,9 @@ class Difficulty(Finder):
     summary: ClassVar[str] = "easy, ambiguous and hard images by how networks learned them"
     needs: ClassVar[Need] = "scores"
 
-    hard: float = option(0.3, "mean probability of the label below which an image is hard to learn", low=0.0)
+    hard: float = option(
+        0.3, "mean probability of the label below which an image is hard to learn", low=0.0
+    )
 
     def find(self, subject: Subject) -> Finding:
         known = subject.require_scores().names
@@ -59,7 +61,8 @@ class Difficulty(Finder):
             if len(member)
         }
         summary = (
-            f"{100 * shares['easy']:.0f} % of the training images are easy, {100 * shares['ambiguous']:.0f} % "
+            f"{100 * shares['easy']:.0f} % of the training images are easy, "
+            f"{100 * shares['ambiguous']:.0f} % "
             f"ambiguous, {100 * shares['hard']:.1f} % are hardly learned at all."
         )
         easiest = _first(mean - spread, descending=True)
@@ -71,7 +74,8 @@ class Difficulty(Finder):
         advice = None
         if shares["hard"] > 0.05:
             advice = (
-                "Many images are hardly learned: see whether their labels are right before selecting by difficulty; "
+                "Many images are hardly learned: see whether their labels are right before selecting by "
+                "difficulty; "
                 "at small budgets prefer easy and typical images to hard ones."
             )
         return self.answer(
@@ -95,7 +99,8 @@ class Difficulty(Finder):
         width = float(loss.max() - loss.min()) / 20
         places = tuple(float(loss.min()) + (step + 0.5) * width for step in range(20))
         return self.answer(
-            f"The mean loss of the hardest tenth of the images is above {high:.3g}, of the easiest below {low:.3g}; "
+            f"The mean loss of the hardest tenth of the images is above {high:.3g}, of the easiest below "
+            f"{low:.3g}; "
             f"the median is {middle:.3g}.",
             values={"10 %": low, "median": middle, "90 %": high},
             pictures=(Picture("The hardest and the easiest training images", rows),),

@@ -29,11 +29,11 @@ class Duplicates(Finder):
 
     name: ClassVar[str] = "duplicates"
     title: ClassVar[str] = "Duplicates"
-    summary: ClassVar[str] = "exact and near copies, within a split and across splits; still stretches of film"
-
-    tail: float = option(
-        0.002, "share of images that may look like near copies by chance", above=0.0
+    summary: ClassVar[str] = (
+        "exact and near copies, within a split and across splits; still stretches of film"
     )
+
+    tail: float = option(0.002, "share of images that may look like near copies by chance", above=0.0)
 
     def find(self, subject: Subject) -> Finding:
         splits = {name: split.images for name, split in subject.across_splits().items()}
@@ -127,9 +127,7 @@ class _Groups:
                 count = sum(flag.split == split and flag.reason == reason for flag in flagged)
                 found[f"{split} {reason}"] = count
         for split in ("validation", "test"):
-            there = [
-                at for m in self.members.values() if self.of(m, "train") for at in self.of(m, split)
-            ]
+            there = [at for m in self.members.values() if self.of(m, "train") for at in self.of(m, split)]
             exact = sum(self.place(int(self.same[at]))[0] == "train" for at in there)
             found[f"{split} images that are in train"] = len(there)
             found[f"{split} images that are in train, exactly"] = exact
@@ -151,7 +149,10 @@ class _Groups:
         near = [m for m in within if len({int(self.same[at]) for at in m}) > 1]
         for chosen, caption in (
             (near, "Near copies within the training images, a row a group"),
-            ([m for m in within if m not in near], "Exact copies within the training images, a row a group"),
+            (
+                [m for m in within if m not in near],
+                "Exact copies within the training images, a row a group",
+            ),
             (leaks, "Test images that are among the training images, a row a group"),
         ):
             rows = []
@@ -189,10 +190,16 @@ def _film_pictures(film: Frames) -> list[Picture]:
             Row(run.split, run.split, at),
             Row("train", "train", tuple(each.nearest[place - run.first] for place in at)),
         )
-        made.append(Picture(f"{run.split} images {run.first} to {run.last}, the nearest training images below", rows))
+        made.append(
+            Picture(
+                f"{run.split} images {run.first} to {run.last}, the nearest training images below", rows
+            )
+        )
     for still in sorted(film.still, key=len, reverse=True)[:2]:
         row = Row(still.split, still.split, _spread(range(still.first, still.last + 1)))
-        made.append(Picture(f"{still.split} images {still.first} to {still.last}: hardly anything changes", (row,)))
+        made.append(
+            Picture(f"{still.split} images {still.first} to {still.last}: hardly anything changes", (row,))
+        )
     return made
 
 
@@ -203,14 +210,16 @@ def _spread(places: range) -> tuple[int, ...]:
 
 def _sentence(counts: dict[str, Any], film: Frames) -> str:
     parts = [
-        f"{counts[f'train {EXACT}']:,} training images are exact and {counts[f'train {NEAR}']:,} near copies "
+        f"{counts[f'train {EXACT}']:,} training images are exact and {counts[f'train {NEAR}']:,} near "
+        "copies "
         "of others",
         f"{counts['test images that are in train']:,} test images and "
         f"{counts['validation images that are in train']:,} validation images are also among the training "
         "images",
     ]
     parts += [
-        f"{each.stretch.split} images {each.stretch.first} to {each.stretch.last} show what training images "
+        f"{each.stretch.split} images {each.stretch.first} to {each.stretch.last} show what training "
+        "images "
         f"{each.first} to {each.last} show"
         for each in film.shared
     ]
@@ -224,7 +233,10 @@ def _sentence(counts: dict[str, Any], film: Frames) -> str:
 
 def _advice(counts: dict[str, Any], film: Frames) -> str | None:
     parts = []
-    if sum(counts[f"train {reason}"] for reason in (EXACT, NEAR)) or counts["validation images that are in train"]:
+    if (
+        sum(counts[f"train {reason}"] for reason in (EXACT, NEAR))
+        or counts["validation images that are in train"]
+    ):
         parts.append("leave the copies out (--drop duplicates)")
     if counts["test images that are in train"]:
         parts.append(

@@ -37,7 +37,9 @@ class LabelErrors(Finder):
     least: ClassVar[int] = 20
     classes: ClassVar[int] = 2
 
-    margin_weight: float = option(0.25, "weight of the rank by area under the margin in the ranking", low=0.0)
+    margin_weight: float = option(
+        0.25, "weight of the rank by area under the margin in the ranking", low=0.0
+    )
 
     def find(self, subject: Subject) -> Finding:
         scores, task = subject.require_scores(), subject.task
@@ -54,25 +56,31 @@ class LabelErrors(Finder):
         values: dict[str, Any] = {
             "flagged": len(flagged),
             "estimated share of wrong labels": share,
-            "confident joint, share off the diagonal": 1 - float(doubts.joint.diagonal().sum() / doubts.joint.sum()),
+            "confident joint, share off the diagonal": 1
+            - float(doubts.joint.diagonal().sum() / doubts.joint.sum()),
             "thresholds": doubts.thresholds.tolist(),
             "commonest": _commonest(wrong, names),
         }
         if margin is not None and len(flagged):
             low = torch.quantile(margin[:: max(1, len(margin) // 1_000_000)], 0.2)
-            values["flagged with a margin in the lowest fifth"] = float((margin[flagged] <= low).float().mean())
+            values["flagged with a margin in the lowest fifth"] = float(
+                (margin[flagged] <= low).float().mean()
+            )
         flags = tuple(
             Flag(at, round(float(doubts.chance[at]), 4), "label looks wrong") for at in flagged.tolist()
         )
         told = values["commonest"][0] if values["commonest"] else None
         most = f", most often {told['label']!r} where networks see {told['seen']!r}" if told else ""
         summary = (
-            f"{len(flagged):,} of {len(labels):,} labels look wrong{most}; by the images that networks are surest "
+            f"{len(flagged):,} of {len(labels):,} labels look wrong{most}; by the images that networks "
+            "are surest "
             f"of, about {100 * share:.1f} % are."
         )
         advice = None
         if len(flagged) >= max(1, len(labels) // 100):
-            advice = "Look at the first rows; leave these images out, or correct them (--drop label_errors)."
+            advice = (
+                "Look at the first rows; leave these images out, or correct them (--drop label_errors)."
+            )
         return self.answer(
             summary,
             values=values,
@@ -110,7 +118,8 @@ def _pictures(
         pairs.setdefault((int(labels[at]), int(suggested[at])), []).append(at)
     largest = sorted(pairs.items(), key=lambda each: -len(each[1]))[:_ROWS]
     rows = tuple(
-        Row(f"{names[label]} ({names[seen]}?)", "train", tuple(at[:_SHOWN])) for (label, seen), at in largest
+        Row(f"{names[label]} ({names[seen]}?)", "train", tuple(at[:_SHOWN]))
+        for (label, seen), at in largest
     )
     return (Picture("Labels that look wrong, with what networks see instead", rows),) if rows else ()
 

@@ -49,11 +49,16 @@ class Redundancy(Finder):
         covered = [float(radii[size - 1] / unit) for size in sizes]
         quantiles = torch.quantile(away, torch.tensor([0.1, 0.5, 0.9])).tolist()
         half = next((size for size, radius in zip(sizes, covered, strict=True) if radius <= 0.5), None)
-        within = f"{half:,} images cover all others" if half else f"not even {sizes[-1]:,} images cover all others"
+        within = (
+            f"{half:,} images cover all others"
+            if half
+            else f"not even {sizes[-1]:,} images cover all others"
+        )
         closest = away.argsort(stable=True)
         rarest = tuple(at[closest.flip(0)[:_SHOWN]].tolist())
         return self.answer(
-            f"{100 * share:.0f} % of the images have another within a quarter of the usual distance; {within} within "
+            f"{100 * share:.0f} % of the images have another within a quarter of the usual distance; "
+            f"{within} within "
             f"half of it.",
             values={
                 "embedding": kind,
@@ -67,21 +72,32 @@ class Redundancy(Finder):
             pictures=(
                 Picture(
                     "Images far from all others, and those that a subset chosen farthest first begins with",
-                    (Row("rarest", "train", rarest), Row("covering", "train", tuple(at[chosen[:_SHOWN]].tolist()))),
+                    (
+                        Row("rarest", "train", rarest),
+                        Row("covering", "train", tuple(at[chosen[:_SHOWN]].tolist())),
+                    ),
                 ),
             ),
             charts=(
-                Chart("line", "Radius of coverage by images in the subset", "images in the subset",
-                      "radius, usual distance of two images = 1", ("farthest first", "random"), tuple(map(float, sizes)),
-                      rows=(tuple(covered), tuple(drawn)), log=True),
+                Chart(
+                    "line",
+                    "Radius of coverage by images in the subset",
+                    "images in the subset",
+                    "radius, usual distance of two images = 1",
+                    ("farthest first", "random"),
+                    tuple(map(float, sizes)),
+                    rows=(tuple(covered), tuple(drawn)),
+                    log=True,
+                ),
             ),
             recommendation=(
-                "Many images stand for others: a selection that covers (--method k_center, herding) can be far smaller "
+                "Many images stand for others: a selection that covers (--method k_center, herding) can "
+                "be far smaller "
                 "than the whole."
                 if share > 0.5
                 else None
             ),
-        )  # fmt: skip
+        )
 
 
 def _median_distance(rows: Tensor, generator: torch.Generator) -> float:
