@@ -16,10 +16,13 @@ _ROWS, _PAIRS = 2048, 1024
 _CANDIDATES = 3
 _FLOOR = 1e-3
 """Added to distances: differences below it are rounding."""
-_SURE, _MOST = 0.02, 0.15
+_SURE, _MOST = 0.02, 0.35
 """Distances up to which images are copies whatever others do, and beyond which they are not."""
 _FLAT = 1e-8
 """Sum of squares about the mean below which there is no structure."""
+_TELLING = 12
+"""Pixels of an image's shorter side below which two images alike are not taken for copies of each other."""
+_HANDFUL, _DEVIATIONS, _NORMAL = 10, 4.0, 1.4826
 _FEW = 40
 """Images below which there is no telling what is usual among them."""
 
@@ -50,7 +53,7 @@ def find_copies(
     compared by :func:`likeness`. With D1 <= D2 <= D3 the distances (1 less the likeness) of an image's
     candidates, an image is a copy of the first where log D1 - log(D2) / 2 is unusual: below what
     log D2 - log(D3) / 2, the same of candidates that are no copies, is for a share ``tail`` of all images.
-    Likewise where D1 is nearly 0.
+    Likewise where D1 is nearly 0, which alone counts of images smaller than 12 pixels.
 
     Args:
         splits: Images (N, C, H, W) by the name of their split.
@@ -77,7 +80,7 @@ def find_copies(
     ranked = apart.gather(1, order).add(_FLOOR).log()
     nearest_pair = back.view(found.shape).gather(1, order)
     chosen = away <= _SURE
-    if ranked.shape[1] > 1:
+    if ranked.shape[1] > 1 and min(next(iter(splits.values())).shape[2:]) >= _TELLING:
         unusual = ranked[:, 0] - ranked[:, 1] / 2 < threshold
         chosen[nearest_pair[unusual, 0]] = True
     chosen &= away <= _MOST
@@ -85,12 +88,20 @@ def find_copies(
 
 
 def usual(apart: Tensor, tail: float) -> float:
-    """The threshold of :func:`find_copies`, of distances (N, 3) in ascending order."""
+    """The threshold of :func:`find_copies`, of distances (N, 3) in ascending order.
+
+    Where a share ``tail`` of the images is a handful, it is also four robust standard deviations below the
+    median.
+    """
     if apart.shape[1] < 3 or len(apart) < _FEW:
         return -math.inf
     logs = apart.add(_FLOOR).log()
-    rest = logs[:, 1] - logs[:, 2] / 2
-    return float(torch.quantile(rest[: 1 << 24], tail))
+    rest = (logs[:, 1] - logs[:, 2] / 2)[: 1 << 24]
+    found = float(torch.quantile(rest, tail))
+    if len(rest) * tail >= _HANDFUL:
+        return found
+    middle = rest.median()
+    return min(found, float(middle - _DEVIATIONS * _NORMAL * (rest - middle).abs().median()))
 
 
 def equal_pixels(splits: Mapping[str, Tensor]) -> Tensor:
