@@ -40,11 +40,15 @@ def _named_bars(chart: Chart) -> str:
         y = at * step
         wide = (WIDTH - 2 * SIDE) * value / most
         shown = name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
-        marks.append(f'<text class="name" x="{SIDE}" y="{y + 18}">{text(shown)}: {value:,.6g}</text>')
+        marks.append(f'<text class="name" x="{SIDE}" y="{y + 18}">{text(shown)}: {_number(value)}</text>')
         marks.append(
             f'<rect class="distilled" x="{SIDE}" y="{y + 25}" width="{max(wide, 1):.1f}" height="10"/>'
         )
     return _svg(chart, len(chart.values) * step + 4, marks)
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:.4g}"
 
 
 def _columns(chart: Chart) -> str:
