@@ -28,6 +28,7 @@ from pydistill.errors import (
 )
 
 if TYPE_CHECKING:
+    from pydistill.analysis import Analysis, analyse
     from pydistill.data import DistilledData, RealData, load_data
     from pydistill.engine.method import Method, make_method, methods
     from pydistill.engine.run import distill
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pydistill.training.teacher import relabel
 
 __all__ = [
+    "Analysis",
     "CheckpointError",
     "DataError",
     "DistilledData",
@@ -61,6 +63,7 @@ __all__ = [
     "Selector",
     "SingularKernelError",
     "__version__",
+    "analyse",
     "compute_scores",
     "distill",
     "embed",
@@ -75,6 +78,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "analysis": ("Analysis", "analyse"),
     "data": ("DistilledData", "RealData", "load_data"),
     "engine.method": ("Method", "make_method", "methods"),
     "engine.run": ("distill",),

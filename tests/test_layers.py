@@ -20,6 +20,7 @@ LAYERS = (
     ("distribution", "parameter", "performance"),
     ("html",),
     ("evaluation",),
+    ("analysis",),
     ("cli",),
     ("__init__", "__main__"),
 )

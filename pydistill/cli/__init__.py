@@ -22,6 +22,11 @@ from pydistill.errors import DataError, DivergenceError, PydistillError
 from pydistill.shown import printable_lines
 
 COMMANDS = {
+    "analyse": (
+        "Look at a data set before distilling it: copies, wrong labels, balance, difficulty, redundancy; "
+        "one page "
+        "of them with what to do."
+    ),
     "scores": (
         "Train networks on the real data and keep what they make of every training image: how hard it is, "
         "how surely it is learned, where it lies among the others. Selectors and the analysis take them. "

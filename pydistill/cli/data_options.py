@@ -4,18 +4,22 @@ import argparse
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydistill._version import __version__
 from pydistill.cli.common import same_command
 from pydistill.cli.signature import add_options, given_options
+from pydistill.data.drop import Drop
 from pydistill.data.identity import EARLIER
-from pydistill.errors import OutputError
+from pydistill.errors import FileFormatError, OutputError
 from pydistill.shown import printable
 from pydistill.storage.records import Kind, read_json, renamed
 from pydistill.storage.run_folder import LOG
+
+if TYPE_CHECKING:
+    from pydistill.data import RealData
 
 SOURCES = "digits; a folder (images, parquet, IDX, tables), an .npz or .csv file, or a Hugging Face name"
 
@@ -30,7 +34,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument_group("data (evaluate: what distill was given, where left out)"),
         load_data,
         under="data",
-        skip=("source",),
+        skip=("source", "drop"),
         flags={"seed": "split-seed"},
         choices={"preprocess": tuple(PREPROCESSES), "layout": ("NCHW", "NHWC"), "task": TASKS},
         helps={
@@ -46,6 +50,17 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
             "or unlabeled, and what the notes of the result say; in either case 255 where it has no name",
         },
     )
+    group = parser.add_argument_group("cleaning")
+    group.add_argument(
+        "--drop", dest="data.drop", default=argparse.SUPPRESS, metavar="A,B",
+        help="leave out training images that these findings of --analysis flag, such as "
+        "duplicates,label_errors; "
+        "one reason of a finding is named as duplicates:leak",
+    )  # fmt: skip
+    group.add_argument(
+        "--analysis", dest="data.analysis", type=Path, default=argparse.SUPPRESS, metavar="DIR",
+        help="what pydistill analyse wrote, of the same data read with the same options",
+    )  # fmt: skip
 
 
 RECIPE = "data.json"
@@ -60,7 +75,49 @@ def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
         chosen["source"] = _whole_path(options.data)
     if "cache" in chosen:
         chosen["cache"] = os.path.abspath(chosen["cache"])
+    folder, names = chosen.pop("analysis", None), chosen.pop("drop", None)
+    if names is not None:
+        chosen["drop"] = _dropped(names, folder)
+    elif folder is not None:
+        raise ValueError(
+            "--analysis says nothing without --drop: name the findings whose images are left out"
+        )
     return chosen
+
+
+def _dropped(names: str, folder: Path | None) -> dict[str, Any]:
+    """The images that findings of an analysis flag, as JSON holds them."""
+    if folder is None:
+        raise ValueError(
+            "--drop needs an analysis of the data: make one with pydistill analyse DATA --out DIR, then "
+            "give "
+            "--analysis DIR"
+        )
+    from pydistill.analysis import Analysis
+
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    if not chosen:
+        raise ValueError(f"--drop expects names of findings separated by commas, got {names!r}")
+    return Analysis.load(folder).drop(*chosen).to_json()
+
+
+def read_data(recipe: Mapping[str, Any]) -> "RealData":
+    """The real data by what :func:`recipe_of` gives, or a record of it.
+
+    Raises:
+        FileFormatError: The record names images to leave out in another form.
+    """
+    from pydistill.data import load_data
+
+    given = dict(recipe)
+    if "drop" in given:
+        try:
+            given["drop"] = Drop.from_json(given["drop"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FileFormatError(
+                f"images to leave out are not understood: {error!r}; {RECORD.mend}"
+            ) from error
+    return load_data(**given)
 
 
 def _whole_path(source: str) -> str:

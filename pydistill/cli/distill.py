@@ -11,10 +11,17 @@ from rich.console import Console
 
 from pydistill.budget import KINDS, OPTIONS, Budget
 from pydistill.cli.common import Listener, add_dry_run, foretell, same_command, say
-from pydistill.cli.data_options import RECIPE, RECORD, SOURCES, add_data_options, logged, recipe_of
+from pydistill.cli.data_options import (
+    RECIPE,
+    RECORD,
+    SOURCES,
+    add_data_options,
+    logged,
+    read_data,
+    recipe_of,
+)
 from pydistill.cli.signature import add_options, given_options
 from pydistill.cli.stopping import StoppedError
-from pydistill.data import load_data
 from pydistill.data.short import shortage
 from pydistill.engine.method import Method, make_method, methods, notices, option_types
 from pydistill.engine.problem import SHORT_CLASSES
@@ -143,7 +150,7 @@ def _foretell(
     passed = ("preset", "checkpoint_every", *KINDS)
     run = {name: value for name, value in run.items() if name not in passed}
     require_free(options.out, resume=run.get("resume", False), overwrite=run.pop("overwrite", False))
-    data = load_data(**recipe_of(options))
+    data = read_data(recipe_of(options))
     say(screen, data.summary())
     for text in notices(method, resolve_device(run.get("device", "auto"))):
         say(screen, text)
@@ -162,7 +169,7 @@ def _distill(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     with left_as_found(options.out), _advised(options, listener):
         prepare(options.out, resume=run.get("resume", False), overwrite=run.get("overwrite", False))
         recipe = recipe_of(options)
-        data = load_data(**recipe)
+        data = read_data(recipe)
         say(screen, data.summary())
         with listener.bar, logged(options.out, options):
             made = distill(data, options.method, folder=options.out, on_event=listener, **run, **chosen)

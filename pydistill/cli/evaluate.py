@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from pydistill.cli.common import Listener, add_dry_run, advised, foretell, same_command, say
-from pydistill.cli.data_options import add_data_options, logged, recipe_of, recorded
+from pydistill.cli.data_options import add_data_options, logged, read_data, recipe_of, recorded
 from pydistill.cli.signature import add_options, given_options
-from pydistill.data import DistilledData, load_data
+from pydistill.data import DistilledData
 from pydistill.errors import FileFormatError
 from pydistill.evaluation import Protocol, evaluate
 from pydistill.evaluation.kept import usual_folder
@@ -74,7 +74,7 @@ def _evaluate(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     else:
         with contextlib.suppress(FileFormatError):  # as the message of a damaged one advises
             recipe = recorded(options.folder) | recipe
-    data = load_data(**recipe)
+    data = read_data(recipe)
     say(screen, data.summary())
     if options.dry_run:
         from pydistill.cli.forecast import of_evaluation

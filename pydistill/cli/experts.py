@@ -8,9 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from pydistill.cli.common import Listener, add_dry_run, advised, foretell, same_command, say
-from pydistill.cli.data_options import SOURCES, add_data_options, recipe_of
+from pydistill.cli.data_options import SOURCES, add_data_options, read_data, recipe_of
 from pydistill.cli.signature import add_options, given_options
-from pydistill.data import load_data
 from pydistill.experts import ExpertTraining, needed_bytes, train_experts
 from pydistill.experts.run import STORAGES
 
@@ -56,7 +55,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
 
 def _experts(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     training, run = ExpertTraining(**given_options(options, "training")), given_options(options, "experts")
-    data = load_data(**recipe_of(options))
+    data = read_data(recipe_of(options))
     say(screen, data.summary())
     if options.dry_run:
         from pydistill.cli.forecast import of_experts

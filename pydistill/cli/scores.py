@@ -8,9 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from pydistill.cli.common import Listener, advised, same_command, say
-from pydistill.cli.data_options import SOURCES, add_data_options, recipe_of
+from pydistill.cli.data_options import SOURCES, add_data_options, read_data, recipe_of
 from pydistill.cli.signature import add_options, given_options
-from pydistill.data import load_data
 from pydistill.scores import ScoreTraining, compute_scores
 from pydistill.storage.run_folder import left_as_found
 
@@ -45,7 +44,7 @@ def add(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
 def _scores(options: argparse.Namespace, screen: Console) -> dict[str, Any]:
     training, run = given_options(options, "training"), given_options(options, "scores")
     ScoreTraining(**training)  # what is out of range is said before data is read
-    data = load_data(**recipe_of(options))
+    data = read_data(recipe_of(options))
     say(screen, data.summary())
     listener = Listener(screen, options.signals)
     advice = f"every finished epoch is kept; go on with:\n{same_command(options)}"

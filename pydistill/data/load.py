@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pydistill.data.drop import Droppable, leave_out
 from pydistill.data.flips import keeps_class_flipped
 from pydistill.data.preprocess import PREPROCESSES
 from pydistill.data.real import RealData, Split, fingerprint
@@ -49,6 +50,7 @@ def load_data(
     task: str | None = None,
     void: Sequence[int | str] | int | str | None = None,
     block_column: str | None = None,
+    drop: Droppable | None = None,
 ) -> RealData:
     """Read a data set of images with classes, masks or boxes and make it ready to distil.
 
@@ -93,10 +95,13 @@ def load_data(
             of the result say; in either case 255 where it has no name.
         block_column: Of a table of ``datasets``: images with the same value in this column stay on one side
             where images are held out, as consecutive frames should.
+        drop: Training images to leave out after the splits are made: a :class:`~pydistill.data.drop.Drop`,
+            or an analysis of this data, read with the same options, whose every finding is then followed.
 
     Raises:
-        ValueError: A fraction is not within (0, 1), or ``preprocess``, ``layout``, ``size`` or ``task`` is
-            unknown, or an option means nothing to this kind of source.
+        ValueError: ``drop`` is of other data or leaves nothing of a class. Or a fraction is not within (0,
+            1), or ``preprocess``, ``layout``, ``size`` or ``task`` is unknown, or an option means nothing
+            to this kind of source.
         TypeError: ``source`` is of no type known here.
         DataError: The source is missing or damaged, or cannot be understood without guessing, or holds
             what no method can use: pixels that are NaN or out of range, several labels an image, values to
@@ -148,6 +153,12 @@ def load_data(
     for split, found in raw.splits().items():
         if not len(found):
             raise DataError(f"{raw.name}: too few images for a {split} split: a class needs two or more")
+    train, validation_split, test_split, dropped = raw.train, raw.validation, raw.test, dict[str, Any]()
+    if drop is not None:
+        whole = fingerprint(train=train, validation=validation_split, test=test_split)
+        train, dropped, note = leave_out(train, raw.task, drop.drop_record(), whole)
+        raw = replace(raw, train=train)
+        drawn.append(note)
     fitted = PREPROCESSES[preprocess].fit(raw.train.images)
     kept_class, why = (
         keeps_class_flipped(raw) if horizontal_flip is None else (horizontal_flip, "as asked for")
@@ -157,12 +168,12 @@ def load_data(
     return RealData(
         name=raw.name if name is None else name,
         task=raw.task,
-        train=raw.train,
-        validation=raw.validation,
-        test=raw.test,
+        train=train,
+        validation=validation_split,
+        test=test_split,
         preprocess=fitted,
         horizontal_flip=kept_class,
-        fingerprint=fingerprint(train=raw.train, validation=raw.validation, test=raw.test),
+        fingerprint=fingerprint(train=train, validation=validation_split, test=test_split),
         notes=(
             *overview(raw, origins),
             f"{mirrored}: {why} (horizontal_flip= decides otherwise)",
@@ -170,6 +181,7 @@ def load_data(
             *drawn,
             *oddities(raw, fitted.tensors()["std"]),
         ),
+        dropped=dropped,
     )
 
 

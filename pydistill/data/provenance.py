@@ -32,6 +32,8 @@ class Provenance(ByContent):
         part_of: Stored images of the set that this is a part of; None: it is whole.
         exported: What was lost where the images were read from exported pictures, see
             :class:`~pydistill.data.folder_export.Loss`; None: they are exact.
+        dropped: What was left out of the real data before: the fingerprint of the data with it, how many
+            images, counts by reason; empty: nothing.
         budget: What was asked for, such as ``{"ipc": 10}`` or ``{"nbytes": 300000}``; empty: ``ipc``.
     """
 
@@ -51,6 +53,7 @@ class Provenance(ByContent):
     part_of: int | None = None
     exported: Mapping[str, JSON] | None = None
     budget: Mapping[str, float] = field(default_factory=dict)
+    dropped: Mapping[str, JSON] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:

@@ -1,7 +1,9 @@
 """A real data set, ready to distil: splits, task, preprocessing, fingerprint."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +57,8 @@ class RealData:
         fingerprint: Hexadecimal SHA-256 of every split's pixels and targets; results carry it.
         notes: What was understood and decided in reading it, one sentence each: where each split comes
             from, classes, size, whether images are mirrored and why, what was left out, mapped or scaled.
+        dropped: What ``drop`` left out: the fingerprint of the data with it, how many images, counts by
+            reason; empty: nothing. ``fingerprint`` is of what is left.
     """
 
     name: str
@@ -66,6 +70,7 @@ class RealData:
     horizontal_flip: bool
     fingerprint: str
     notes: tuple[str, ...] = ()
+    dropped: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return told.real_line(self)

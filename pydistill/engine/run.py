@@ -349,6 +349,7 @@ def collect(
             preset=preset,
             clamp=problem.clamp,
             short_classes=problem.groups.short(problem.each, made.factor**2),
+            dropped=data.dropped,
         ),
     )
 

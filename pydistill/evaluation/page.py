@@ -224,6 +224,9 @@ def _made(report: "Report") -> Iterable[tuple[str, Any]]:
     if made.get("clamp"):
         yield "pixels", "kept within the range of a picture while they were learned"
     yield "real data", f"{made['data']}, fingerprint {made['fingerprint'][:16]}"
+    if dropped := made.get("dropped"):
+        reasons = ", ".join(f"{name} {count:,}" for name, count in dropped["reasons"].items())
+        yield "training images left out before", f"{dropped['images']:,} ({reasons})"
     yield "seed", made["seed"]
     yield "iterations", f"{made['steps']:,}"
     yield "wall time", f"{made['seconds']:.1f} s"

@@ -197,7 +197,7 @@ def class_weights(owner: str, text: str, classes: int) -> Tensor:
 
 
 def held(known: Known, indices: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
-    """(n, G) float64 amounts of each class in images, see :meth:`Task.contents`, some images at once.
+    """(n, G) float64 amounts of each class in images, see :meth:`Task.amounts`, some images at once.
 
     Args:
         known: The training images.
@@ -206,4 +206,4 @@ def held(known: Known, indices: Tensor | None = None) -> Iterator[tuple[slice, T
     data: Any = known.problem.data
     targets = data.train.targets
     for part in chunks(len(targets) if indices is None else len(indices), 512):
-        yield part, data.task.contents(targets[part if indices is None else indices[part]]).double()
+        yield part, data.task.amounts(targets[part if indices is None else indices[part]]).double()

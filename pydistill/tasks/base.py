@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pydistill.seeds import derive
+from pydistill.tasks.label_doubts import LabelDoubts
 from pydistill.tasks.metric import Metric
 
 Kind: TypeAlias = Literal["hard", "soft", "values"]
@@ -173,6 +174,7 @@ class Task(ABC):
         network: The architecture that is trained where none is named.
         augment: Transforms that suit its images and targets.
         by_class: Whether an image is of exactly one class, so that a budget may be by class.
+        unit: What :meth:`amounts` counts, in the singular.
         target_names: What targets of each kind are called, for the kinds that there are.
         protocols: What protocols by name change for it, others are not for it; None: all are, as they are.
         measures: What :meth:`measure` gives.
@@ -185,6 +187,7 @@ class Task(ABC):
     network: ClassVar[str]
     augment: ClassVar[tuple[str, ...]] = ("color", "crop", "cutout", "flip", "scale", "rotate")
     by_class: ClassVar[bool] = True
+    unit: ClassVar[str] = "image"
     target_names: ClassVar[Mapping[Kind, str]]
     protocols: ClassVar[Mapping[str, Mapping[str, Any]] | None] = None
     measures: ClassVar[tuple[str, ...]] = ("loss",)
@@ -218,19 +221,38 @@ class Task(ABC):
     def groups(self, targets: Tensor) -> Groups:
         """The images of a split by class; an image may be in several, or in none."""
 
-    def contents(self, targets: Tensor) -> Tensor:
-        """(N, G) float32: how much each image holds of each class, in what the task counts.
+    def amounts(self, targets: Tensor) -> Tensor:
+        """(N, K) int64: how much of each class an image holds, counted in ``unit``."""
+        held = torch.zeros(len(targets), len(self.class_names), dtype=torch.int64, device=targets.device)
+        for at, member in enumerate(self.groups(targets).members):
+            held[member, at] = 1
+        return held
 
-        Images, unless a task says otherwise: 1 where an image is of a class, else 0.
+    def shapes(self, targets: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Of every object of a split ``class`` (M,) int64 and measures (M,) float32; empty: there are none.
+
+        ``side``, the root of its area in pixels; ``aspect``, width by height; ``x`` and ``y``, its centre
+        as shares of the image's sides; ``overlap``, the largest intersection over union with another object
+        of its image.
 
         Args:
             targets: (N, ...) as the real data has them.
+            size: (H, W) of the images.
         """
-        groups = self.groups(targets)
-        held = torch.zeros(len(targets), len(groups), device=targets.device)
-        for at, members in enumerate(groups.members):
-            held[members, at] = 1
-        return held
+        return {}
+
+    def doubtful(self, targets: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """(N,) bool by what may be wrong with an image's target, though it can be learned from."""
+        return {}
+
+    def label_doubts(self, probabilities: Tensor, targets: Tensor) -> LabelDoubts:
+        """Which targets look wrong to networks that were not trained on their images.
+
+        Args:
+            probabilities: (N, K).
+            targets: (N, ...) as the real data has them.
+        """
+        raise self._without("one class an image that could be wrong")
 
     def strata(self, targets: Tensor) -> Groups:
         """What a budget is shared out over: classes where an image is of one, else all images together."""

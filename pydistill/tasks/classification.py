@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pydistill.errors import DataError
 from pydistill.tasks.base import Groups, Kind, Task, require_soft
+from pydistill.tasks.label_doubts import LabelDoubts, label_doubts
 from pydistill.tasks.metric import RESAMPLES, Breakdown, Metric
 
 _SURE = 0.9
@@ -159,6 +160,10 @@ class Classification(Task):
 
     def from_values(self, values: Tensor) -> Tensor:
         return values + 1 / self.outputs
+
+    def label_doubts(self, probabilities: Tensor, targets: Tensor) -> LabelDoubts:
+        """By confident learning with a guard, see :func:`pydistill.tasks.label_doubts.label_doubts`."""
+        return label_doubts(probabilities, targets)
 
     def make_metric(self) -> "ClassificationMetric":
         return ClassificationMetric(self)

@@ -16,6 +16,8 @@ from pydistill.tasks.masks import palette
 
 TOLERANCE = 1.0
 """Pixels by which a box may stick out of its image: annotations count pixels from 0 or from 1."""
+_TINY, _SAME_BOX = 1e-6, 0.95
+"""Pixels that no side is shorter than in a ratio; overlap from which two boxes of a class are one."""
 _LEAST_LEFT = 0.4
 """Share of a moved box that must be within the image for its object to stay."""
 _THICK = 256
@@ -38,6 +40,7 @@ class Detection(Task):
     network: ClassVar[str] = "centernet"
     augment: ClassVar[tuple[str, ...]] = ("color", "crop", "flip", "scale")
     by_class: ClassVar[bool] = False
+    unit: ClassVar[str] = "object"
     target_names: ClassVar[Mapping[Kind, str]] = MappingProxyType({"hard": "boxes"})
     protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {"quick": {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 8}}
@@ -106,9 +109,38 @@ class Detection(Task):
         held = self._held(targets).any(1)
         return Groups(self.class_names, tuple(torch.nonzero(each).flatten() for each in held.unbind(1)))
 
-    def contents(self, targets: Tensor) -> Tensor:
-        """(N, K) float32 objects of each class."""
-        return self._held(targets).sum(1).float()
+    def amounts(self, targets: Tensor) -> Tensor:
+        """(N, K) int64 objects of each class."""
+        return self._held(targets).sum(1)
+
+    def shapes(self, targets: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        real = targets[..., 0] != centers.PADDING
+        kind, x, y, width, height = targets.unbind(-1)
+        overlap = _overlaps(targets[..., 1:], real).amax(2) if targets.shape[1] else kind
+        return {
+            "class": kind[real].long(),
+            "side": (width * height)[real].clamp_min(0).sqrt(),
+            "aspect": (width / height.clamp_min(_TINY))[real],
+            "x": ((x + width / 2) / size[1])[real],
+            "y": ((y + height / 2) / size[0])[real],
+            "overlap": overlap[real],
+        }
+
+    def doubtful(self, targets: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Images with boxes without area, boxes that leave the image, the same box twice, or no object."""
+        real = targets[..., 0] != centers.PADDING
+        _, x, y, width, height = targets.unbind(-1)
+        beyond = torch.stack([-x, -y, x + width - size[1], y + height - size[0]]).amax(0) > TOLERANCE
+        twice = torch.zeros(len(targets), dtype=torch.bool)
+        if targets.shape[1]:
+            same = targets[:, :, None, 0] == targets[:, None, :, 0]
+            twice = ((_overlaps(targets[..., 1:], real) > _SAME_BOX) & same).flatten(1).any(1)
+        return {
+            "box without area": (real & ~((width > 0) & (height > 0))).any(1),
+            "box out of the image": (real & beyond).any(1),
+            "the same box twice": twice,
+            "no object": ~real.any(1),
+        }
 
     def _held(self, targets: Tensor) -> Tensor:
         """(N, B, K) bool: the class of each row; nothing of padding."""
@@ -216,6 +248,19 @@ class Detection(Task):
             paint = colours[targets[:, at, 0].long().clamp_min(0)]
             shown = torch.where(drawn[:, None], paint[:, :, None, None], shown)
         return shown
+
+
+def _overlaps(boxes: Tensor, real: Tensor) -> Tensor:
+    """(N, B, B) intersection over union of boxes (N, B, 4) of an image; 0 with itself and with padding."""
+    low, high = boxes[..., :2], boxes[..., :2] + boxes[..., 2:]
+    first = torch.maximum(low[:, :, None], low[:, None])
+    last = torch.minimum(high[:, :, None], high[:, None])
+    shared = (last - first).clamp_min(0).prod(-1)
+    area = boxes[..., 2:].prod(-1)
+    union = area[:, :, None] + area[:, None] - shared
+    found = torch.where(union > 0, shared / union.clamp_min(_TINY), 0)
+    apart = ~torch.eye(boxes.shape[1], dtype=torch.bool)
+    return found * (real[:, :, None] & real[:, None] & apart)
 
 
 def box_means(features: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -35,6 +35,7 @@ class Segmentation(Task):
     network: ClassVar[str] = "unet"
     augment: ClassVar[tuple[str, ...]] = ("color", "crop", "flip", "scale", "rotate")
     by_class: ClassVar[bool] = False
+    unit: ClassVar[str] = "pixel"
     target_names: ClassVar[Mapping[Kind, str]] = MappingProxyType({"hard": "masks", "soft": "soft masks"})
     protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {"quick": {"optimiser": "adam", "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 8}}
@@ -116,10 +117,16 @@ class Segmentation(Task):
             tuple(torch.nonzero((masks == index).any(1)).flatten() for index in range(self.outputs)),
         )
 
-    def contents(self, targets: Tensor) -> Tensor:
-        """(N, K) float32 pixels of each class; what is void is of none."""
+    def amounts(self, targets: Tensor) -> Tensor:
+        """(N, K) int64 pixels of each class; void ones are of none."""
         masks = hard_masks(targets).flatten(1)
-        return torch.stack([(masks == index).sum(1) for index in range(self.outputs)], 1).float()
+        return torch.stack([(masks == index).sum(1) for index in range(self.outputs)], 1)
+
+    def doubtful(self, targets: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Masks that are void all over, and those of one class alone where most hold several."""
+        held = (self.amounts(targets) > 0).sum(1)
+        several = len(held) > 0 and float(held.float().median()) > 2
+        return {"mask of void alone": held == 0, "mask of one class alone": (held == 1) & several}
 
     def group_sums(
         self, features: Tensor, targets: Tensor, size: tuple[int, int] | None = None

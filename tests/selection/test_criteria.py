@@ -150,14 +150,14 @@ def test_a_mean_over_a_draw_is_over_as_many(known):
     )
 
 
-def test_contents_are_images_pixels_or_objects():
-    classes = Classification(("a", "b", "c")).contents(torch.tensor([2, 0]))
+def test_amounts_are_images_pixels_or_objects():
+    classes = Classification(("a", "b", "c")).amounts(torch.tensor([2, 0]))
     assert classes.tolist() == [[0, 0, 1], [1, 0, 0]]
     masks = torch.tensor([[[0, 0], [1, 255]], [[255, 255], [255, 255]]], dtype=torch.uint8)
-    assert Segmentation(("a", "b")).contents(masks).tolist() == [[2, 1], [0, 0]]
+    assert Segmentation(("a", "b")).amounts(masks).tolist() == [[2, 1], [0, 0]]
     boxes = torch.zeros(2, 3, 5)
     boxes[..., 0] = torch.tensor([[1, 1, -1], [-1, 0, -1]])
-    assert Detection(("a", "b")).contents(boxes).tolist() == [[0, 2], [1, 0]]
+    assert Detection(("a", "b")).amounts(boxes).tolist() == [[0, 2], [1, 0]]
 
 
 def of_masks(*amounts, classes=2):

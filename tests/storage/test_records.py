@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from pydistill import nets
+from pydistill.analysis import Analysis, Finding, Flag
 from pydistill.cli.data_options import RECIPE, RECORD, recorded
 from pydistill.data import DistilledData
 from pydistill.errors import FileFormatError, OutputError
@@ -97,7 +98,45 @@ def history(folder: Path) -> Case:
     return folder / "history.json", lambda: read_history(folder)
 
 
-KINDS = (network, snapshot, manifest, expert, report, recipe, run, history, checkpoint, root, tensors)
+def _analysed(folder: Path, name: str) -> Case:
+    found = Finding(
+        "broken",
+        "Broken",
+        "Two.",
+        {"share": 0.1 + 0.2},
+        (Flag(1, 0.5, "blank"),),
+        image_scores=torch.arange(6.0),
+    )
+    facts = {"machine": {}, "seconds": {"broken": 0.5}}
+    Analysis({"broken": found}, {}, "insects", "f" * 64, "classification", 6, ("ant", "bee"), facts).save(
+        folder
+    )
+    return folder / name, lambda: Analysis.load(folder)
+
+
+def analysis(folder: Path) -> Case:
+    return _analysed(folder, "analysis.json")
+
+
+def image_scores(folder: Path) -> Case:
+    return _analysed(folder, "analysis.safetensors")
+
+
+KINDS = (
+    network,
+    snapshot,
+    manifest,
+    expert,
+    report,
+    recipe,
+    run,
+    history,
+    checkpoint,
+    root,
+    tensors,
+    analysis,
+    image_scores,
+)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

@@ -1,0 +1,113 @@
+"""What to do with a data set, in plain words, from what was found of it."""
+
+from collections.abc import Mapping
+
+from pydistill.analysis.finding import Finding
+from pydistill.shown import duration
+
+_SMALL, _LARGE, _FEW = 2000, 20_000, 20
+"""Training images that are few and many; images a class that are few."""
+
+
+def recommend(
+    findings: Mapping[str, Finding],
+    task: str,
+    images: int,
+    classes: tuple[str, ...],
+    seconds: Mapping[str, float] | None = None,
+) -> tuple[str, ...]:
+    """Sentences: what to clean first, then method, budget and preset, with reasons.
+
+    Args:
+        findings: By name. Where there is one called ``distillability``, what it recommends stands in place
+            of the general advice on method and budget.
+        task: By name.
+        images: Training images.
+        classes: Names of the classes.
+        seconds: That each finding took here.
+    """
+    told = [*_clean(findings)]
+    curve = findings.get("distillability")
+    if curve is not None and curve.recommendation:
+        told.append(curve.recommendation)
+        told += _time(curve, (seconds or {}).get("distillability"))
+    else:
+        told += _distil(findings, task, images, len(classes))
+    told += [
+        each.recommendation
+        for name, each in findings.items()
+        if each.recommendation and name not in ("distillability", "duplicates", "label_errors", "broken")
+    ]
+    return tuple(told)
+
+
+def _time(curve: Finding, seconds: float | None) -> list[str]:
+    """What training takes here, by what it took."""
+    if seconds is None or "steps" not in curve.values:
+        return []
+    steps = sum(
+        count * len(found)
+        for count, found in zip(curve.values["steps"], curve.values["accuracies"], strict=True)
+    )
+    return [
+        f"A network as small as {curve.values['network']} takes {duration(300 * seconds / steps)} here for "
+        "the 300 steps of an evaluation at ten images a class, one of width 128 up to sixteen times as long."
+    ]
+
+
+def _clean(findings: Mapping[str, Finding]) -> list[str]:
+    told, names, count = [], [], 0
+    for name in ("duplicates", "label_errors", "broken"):
+        found = findings.get(name)
+        if found is None or found.recommendation is None:
+            continue
+        own = {flag.position for flag in found.flagged if flag.split == "train" and not flag.on_request}
+        if own:
+            names.append(name)
+            count += len(own)
+    if names:
+        told.append(
+            f"First leave out the {count:,} training images that {', '.join(names)} flags, once you have "
+            "looked at "
+            f"some: --analysis DIR --drop {','.join(names)}, DIR being where this analysis lies."
+        )
+    told += [
+        f"{findings[name].title}: {findings[name].recommendation}"
+        for name in ("duplicates", "label_errors", "broken")
+        if name in findings and findings[name].recommendation
+    ]
+    return told
+
+
+def _distil(findings: Mapping[str, Finding], task: str, images: int, classes: int) -> list[str]:
+    each = images / max(1, classes)
+    if task != "classification":
+        share = "10%" if images < _SMALL else "5%"
+        return [
+            f"Select before you learn: --method random --fraction {share}, then compare with --method "
+            "balanced where it "
+            f"is there: with {images:,} images of {task} a tenth trains a network in a tenth of the time, "
+            "and images "
+            "that are learned have rarely paid for masks and boxes."
+        ]
+    ipc = 1 if each < _FEW else 10
+    told = [
+        f"To distil, begin with --method dm --preset quick --ipc {ipc}: with about {each:,.0f} images a "
+        "class that "
+        f"keeps {100 * ipc / max(each, 1):.2g} % of them, takes minutes, and evaluate compares it with "
+        "random "
+        "selection at the same size."
+    ]
+    if images < _SMALL:
+        told.append(
+            f"With {images:,} training images a network learns all of them in little time: distil for the "
+            "size of the "
+            "set, not for the time."
+        )
+    elif images >= _LARGE:
+        told.append(
+            "Where a third of the data is not too much, a selection loses little: --method random "
+            "--fraction 30%, or one "
+            "by scores, is the baseline to beat."
+        )
+    return told

@@ -1,0 +1,1 @@
+"""One file a finding; each is found by being here."""
