@@ -30,6 +30,7 @@ $(STAMP): $(SOURCES)
 	touch $@
 
 demo: $(STAMP)
+	$(BIN)/pydistill analyse digits --out $(DEMO)/analysis
 	$(BIN)/pydistill distill digits --method dm --preset quick --ipc 1 --network convnet:width=32 --out $(DEMO) --overwrite
 	$(BIN)/pydistill evaluate $(DEMO) --protocol quick --network convnet:width=32
 	$(BIN)/pydistill distill digits --method kip --preset quick --ipc 1 --out $(DEMO)/kip --overwrite

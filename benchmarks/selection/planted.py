@@ -113,6 +113,7 @@ def examined(planted: Planted, scores: Scores, analysis: Analysis) -> dict[str, 
     total = len(planted.data.train)
     ranked = analysis.findings["label_errors"].image_scores
     assert ranked is not None
+    ranked = -ranked  # the finding's is low where a label looks wrong
     rows: dict[str, Any] = {
         "label errors": {
             **found(flags(analysis, "label_errors"), planted.flipped.tolist(), total),

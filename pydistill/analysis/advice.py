@@ -51,7 +51,7 @@ def _time(curve: Finding, seconds: float | None) -> list[str]:
     )
     return [
         f"A network as small as {curve.values['network']} takes {duration(300 * seconds / steps)} here for "
-        "the 300 steps of an evaluation at ten images a class, one of width 128 up to sixteen times as long."
+        "the 300 steps of an evaluation at ten images a class, one of width 128 up to 16 times as long."
     ]
 
 
