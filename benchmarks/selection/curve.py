@@ -4,8 +4,8 @@
 
 The finding ``distillability`` of the analysis measures sizes up to 5 % of the training images; then one
 network is trained on 20 % and one on all of them, by the same rule of steps, and scored on the same
-validation images. A prediction holds where what was measured lies within its 90 % interval. The prior of the
-law's floor was chosen on validation images of these three data sets. Results go to
+validation images. A prediction holds where what was measured lies within its 90 % interval. The prior of
+the law's floor was chosen on validation images of these three data sets. Results go to
 ``benchmarks/results/selection/curve.json``.
 """
 
