@@ -11,7 +11,7 @@ from pydistill.optim import Adam, Optimiser, Sgd
 from pydistill.tasks import Task
 from pydistill.training.jobs import Training
 
-_EPOCHS, _MOST_EPOCHS, _LEAST_STEPS = 10, 100, 500
+_EPOCHS, _MOST_EPOCHS, _LEAST_STEPS = 10, 100, 300
 _OVERRIDES = ("optimiser", "learning_rate", "weight_decay", "batch_size")
 
 
@@ -21,7 +21,7 @@ class ScoreTraining:
 
     Attributes:
         network: What :func:`pydistill.nets.build` takes; ``auto``: the task's usual one, of width 32.
-        epochs: Passes over the training images; 0: ten, where images are few as many as 500 steps take, at
+        epochs: Passes over the training images; 0: ten, where images are few as many as 300 steps take, at
             most 100.
         networks: Trained from different seeds; scores are means over them.
         folds: 0: every network learns all training images. From 2: for each of ``networks`` as many are

@@ -34,7 +34,7 @@ _CLOSED = "on Fashion-MNIST distilling by mmd closed 57 % of such a gap in 45 s"
 class Distillability(Finder):
     """Accuracy by the number of random images, measured at a few small sizes and predicted at the others.
 
-    Networks are trained on random images, equally many of each class, in max(300, 16 sqrt(n)) steps of a
+    Networks are trained on random images, equally many of each class, in max(200, 16 sqrt(n)) steps of a
     batch of 128, so that larger sets are trained for longer, and scored on the validation images. The law
     and its intervals: :mod:`pydistill.analysis.scaling`. Accuracy of random images foretells that of
     distilled ones ([0]); what lies between a budget's and that of all images is what there is to gain.
@@ -53,7 +53,7 @@ class Distillability(Finder):
     sizes: int = option(6, "sizes that are measured", low=FEWEST)
     draws: int = option(2, "random draws of each size, a network each", low=1)
     network: str = option("convnet:width=32", "network that is trained")
-    steps: int = option(300, "least steps of a training", low=1)
+    steps: int = option(200, "least steps of a training", low=1)
 
     def find(self, subject: Subject) -> Finding:
         data = subject.data_without_test()
@@ -125,7 +125,7 @@ def measured_sizes(total: int, classes: int, most: float, count: int) -> list[in
     return sorted({min(size, total) for size in found})
 
 
-def steps_for(size: int, least: int = 300) -> int:
+def steps_for(size: int, least: int = 200) -> int:
     """Steps in which a network is trained on that many images."""
     return max(least, round(_STEPS_A_ROOT * math.sqrt(size)))
 
