@@ -90,9 +90,9 @@ def _distil(task: str, images: int, classes: int) -> list[str]:
     told = [
         f"Begin with --method kernel_herding --ipc {ipc}, which selects in seconds and trains nothing, and "
         f"with --method mmd --preset quick --ipc {ipc}, which learns images in minutes: on Fashion-MNIST "
-        "both were above random selection at ten images a class. With about "
-        f"{each:,.0f} images a class that keeps {100 * ipc / max(each, 1):.2g} % of them; evaluate compares "
-        "each with random selection."
+        "both were above random selection at ten images a class. Of about "
+        f"{each:,.0f} images a class that is {100 * ipc / max(each, 1):.2g} %; evaluate compares each with "
+        "random selection."
     ]
     if images < _SMALL:
         told.append(

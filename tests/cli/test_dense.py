@@ -83,7 +83,8 @@ def test_a_method_that_does_not_bear_the_task_is_refused(task, source, options, 
     assert main([*command, *options]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert f"{method} is for classification" in said
-    assert f"for {task}: use random" in said
+    assert f"for {task}: use balanced, " in said
+    assert "random" in said.rpartition("use ")[2]
 
 
 def test_a_kernel_machine_and_a_classifier_are_refused(source, options, tmp_path, capsys):
