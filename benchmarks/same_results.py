@@ -109,6 +109,20 @@ def job(row: str) -> dict[str, Any]:
     }
 
 
+def known(tree: Path) -> set[str]:
+    """Methods that a checkout has: what came later has no earlier results."""
+    asked = "import json; from pydistill.engine.method import methods; print(json.dumps(list(methods())))"
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        cwd=tree,
+        env=os.environ | {"PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
 def verdict(part: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What is said of one part of a row."""
     if part not in before and part not in now:
@@ -184,8 +198,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.restate and arguments.row:
         parser.error("--restate needs every row: leave --row out")
-    wanted, changed = arguments.row or rows(), 0
+    changed = 0
     with checkout(arguments.commit) as tree:
+        there = known(tree)
+        wanted = arguments.row or [row for row in rows() if kind(row).name in there]
         before, now = ask([tree, ROOT], "digits", [job(row) for row in wanted], ONE_THREAD)
         table, equal = Table("row", *PARTS), True
         for row in wanted:
