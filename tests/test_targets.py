@@ -22,6 +22,12 @@ ELSEWHERE = {
     "tasks": "here it belongs",
 }
 
+GREATEST = {
+    "analysis/neighbours.py": "the farthest image",
+    "selection": "the image of the greatest gain",
+}
+"""Where ``argmax`` is over images, not over classes."""
+
 
 def test_no_module_but_a_task_turns_targets_into_classes():
     found = []
@@ -32,6 +38,8 @@ def test_no_module_but_a_task_turns_targets_into_classes():
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func if isinstance(node, ast.Call) else None
             word = getattr(called, "attr", getattr(called, "id", None))
+            if word == "argmax" and any(name.startswith(each) for each in GREATEST):
+                continue
             if word in WORDS and not _of_distances(node):
                 found.append(f"{name}:{node.lineno} {word}")
     assert not found
