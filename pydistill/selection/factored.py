@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pydistill.selection.similarity import Index
 from pydistill.tasks.base import chunks
 
 _ROWS = 4096
@@ -36,18 +37,17 @@ class Gradients:
         found: Tensor = self.residuals.norm(dim=1) * self.inputs.norm(dim=1)
         return found
 
-    def distances(self, rows: Tensor) -> Tensor:
-        """(b, n) from those in ``rows`` to all.
+    def distances(self, rows: Index, columns: Index = slice(None)) -> Tensor:
+        """(b, c) from those in ``rows`` to those in ``columns``.
 
         They have an absolute error of about 1e-3 of the longer gradient of both, where they are equal in
         most digits; that of a gradient to itself is 0.
         """
-        found = self.residuals[rows] @ self.residuals.T
-        found *= self.inputs[rows] @ self.inputs.T
-        squares = self.lengths.square()
-        found.mul_(-2).add_(squares).add_(squares[rows, None]).clamp_(min=0).sqrt_()
-        found[torch.arange(len(rows)), rows] = 0
-        return found
+        found = self.residuals[rows] @ self.residuals[columns].T
+        found *= self.inputs[rows] @ self.inputs[columns].T
+        squares, every = self.lengths.square(), torch.arange(len(self))
+        found.mul_(-2).add_(squares[columns]).add_(squares[rows][:, None]).clamp_(min=0).sqrt_()
+        return found.masked_fill_(every[rows][:, None] == every[columns], 0)
 
     def along(self, direction: Tensor) -> Tensor:
         """(n,) float32 inner products with one vector, given as (K, D)."""

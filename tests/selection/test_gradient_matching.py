@@ -57,6 +57,12 @@ def test_craig_is_facility_location_of_distances_with_clusters_for_weights(seed)
     assert found.weights.tolist() == sizes.tolist()
 
 
+def test_of_equal_gradients_each_chosen_one_stands_for_itself():
+    found = chosen(Craig(), np.ones((6, 2)), np.ones((6, 3)), 4)
+    assert found.positions.tolist() == [0, 1, 2, 3]
+    assert found.weights.tolist() == [3, 1, 1, 1]
+
+
 def test_matched_weights_sum_to_the_number_of_images_and_none_is_tiny():
     residual, inputs = gradients(40)
     found = chosen(GradMatch(ridge=0.0), residual, inputs, 25)
@@ -137,7 +143,7 @@ MEASURE = """
 import re, pathlib, torch
 torch.set_num_threads(1)
 from pydistill.selection.factored import Gradients
-from pydistill.selection.greedy_coverage import cover
+from pydistill.selection.lazy_greedy import cover
 from pydistill.selection.pursuit import pursue
 generator = torch.Generator().manual_seed(0)
 centres = torch.randn(40, 64, generator=generator)
@@ -146,7 +152,7 @@ residuals = torch.softmax(torch.randn(8000, 10, generator=generator), 1) - 0.1
 
 def run(images, count):
     given = Gradients(residuals[:images], inputs[:images])
-    cover(lambda rows: 1 / (1 + given.distances(rows)), images, count)
+    cover(lambda rows, columns: 1 / (1 + given.distances(rows, columns)), images, count, None, 0)
     pursue(given, 10 * count, 0.5)
     return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 
