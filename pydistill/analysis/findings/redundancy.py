@@ -91,9 +91,8 @@ class Redundancy(Finder):
                 ),
             ),
             recommendation=(
-                "Many images stand for others: a selection that covers (--method k_center, herding) can "
-                "be far smaller "
-                "than the whole."
+                "Many images stand for others: a selection that stands for all (--method "
+                "facility_location, k_means) can be far smaller than the whole."
                 if share > 0.5
                 else None
             ),
