@@ -6,11 +6,11 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydistill.analysis.finding import Finding
 from pydistill.analysis.subject import Subject
-from pydistill.engine.method import check_options, option_types
+from pydistill.engine.method import check_options
 from pydistill.errors import did_you_mean
 from pydistill.tasks import TASKS
 
@@ -118,15 +118,5 @@ def make_finder(name: str, **options: Any) -> Finder:
         if given not in fields:
             raise ValueError(f"{name} has no option {given!r}; it has: {', '.join(fields) or 'none'}")
     made = kind(**options)
-    check_finder(made)
+    check_options(made)
     return made
-
-
-def check_finder(finder: Finder) -> None:
-    """Raise ``TypeError`` or ``ValueError`` naming the first option of the wrong type or range."""
-    check_options(cast("Any", finder))
-
-
-def finder_options(kind: type[Finder]) -> dict[str, tuple[type, bool]]:
-    """The scalar type of each option and whether it may be None, by name."""
-    return option_types(cast("Any", kind))

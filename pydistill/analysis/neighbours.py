@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill.data.preprocess import as_unit
+from pydistill.scores.embedding import flat_thumbnails
 
 _CHUNK = 2048
 _ROWS, _COLUMNS, _GROUP = 512, 4096, 32
@@ -34,10 +35,7 @@ def shrunk(pixels: Tensor, side: int) -> Tensor:
 
 def thumbnails(images: Tensor, side: int = 8, most: int = 64) -> Tensor:
     """(N, D) float32: principal components of ``side`` x ``side`` thumbnails of images (N, C, H, W)."""
-    rows = torch.cat(
-        [F.adaptive_avg_pool2d(as_unit(part), side).flatten(1) for part in torch.split(images, _CHUNK)]
-    )
-    return components(rows, most)
+    return components(flat_thumbnails(images, side), most)
 
 
 def components(rows: Tensor, most: int, *, whiten: bool = False) -> Tensor:

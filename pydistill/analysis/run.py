@@ -12,12 +12,13 @@ from torch import Tensor
 
 from pydistill import checks
 from pydistill.analysis.advice import recommend
-from pydistill.analysis.finder import Finder, check_finder, finders, make_finder
+from pydistill.analysis.finder import Finder, finders, make_finder
 from pydistill.analysis.finding import Finding
 from pydistill.analysis.page import page
 from pydistill.analysis.subject import Subject
 from pydistill.data.drop import Drop
 from pydistill.data.real import RealData
+from pydistill.engine.method import check_options
 from pydistill.errors import FileFormatError
 from pydistill.evaluation.machine import Meter, describe
 from pydistill.events import Event, Notice
@@ -272,7 +273,7 @@ def _chosen(findings: Sequence[str | Finder] | None) -> list[Finder]:
         if not made:
             raise ValueError(f"expected at least one finding, of {', '.join(finders())}")
     for finder in made:
-        check_finder(finder)
+        check_options(finder)
     once = {finder.name: finder for finder in made}
     place = {name: at for at, name in enumerate(_ORDER)}
     return sorted(once.values(), key=lambda finder: (place.get(finder.name, len(_ORDER)), finder.name))

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill.analysis.neighbours import nearest
-from pydistill.data.preprocess import as_unit
+from pydistill.scores.embedding import flat_thumbnails
 
 _SIDE = 8
 _ORDERED = 0.8
@@ -65,8 +64,7 @@ class Frames:
 
 def scenes(images: Tensor) -> Tensor:
     """(N, D) float32: what a scene looks like, the pixels of 8x8 thumbnails."""
-    parts = torch.split(images, 1024)
-    return torch.cat([F.adaptive_avg_pool2d(as_unit(part), _SIDE).flatten(1) for part in parts])
+    return flat_thumbnails(images, _SIDE)
 
 
 def order_of(rows: Tensor, generator: torch.Generator) -> float:

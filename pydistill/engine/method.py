@@ -178,8 +178,8 @@ def option(
     )
 
 
-def option_types(method: type[Method]) -> dict[str, tuple[type, bool]]:
-    """The scalar type of each option and whether it may be None, by field name."""
+def option_types(method: type[Any]) -> dict[str, tuple[type, bool]]:
+    """The scalar type of each option of a dataclass and whether it may be None, by field name."""
     hints = typing.get_type_hints(method)
     found = {}
     for f in dataclasses.fields(method):
@@ -190,8 +190,12 @@ def option_types(method: type[Method]) -> dict[str, tuple[type, bool]]:
     return found
 
 
-def check_options(method: Method) -> None:
-    """Raise ``TypeError`` or ``ValueError`` naming the first option of the wrong type, range or choice."""
+def check_options(method: Any) -> None:
+    """Raise ``TypeError`` or ``ValueError`` naming the first option of the wrong type, range or choice.
+
+    Args:
+        method: A method, or another dataclass with a ``name`` whose fields are made with :func:`option`.
+    """
     kinds = option_types(type(method))
     for f in dataclasses.fields(method):
         value = getattr(method, f.name)

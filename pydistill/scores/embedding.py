@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pydistill import nets, seeds
+from pydistill.data.preprocess import as_unit
 from pydistill.data.real import RealData, Split
 from pydistill.errors import did_you_mean
 from pydistill.modes import plain_modes
@@ -72,7 +73,7 @@ def embed(
         return _checked(torch.cat(parts), len(split), "the embedding")
     text = str(kind)
     if text.endswith(".npy"):
-        return _checked(_read(Path(kind)), len(split), text)
+        return _checked(read_numbers(Path(kind), f"the embedding {kind}"), len(split), text)
     if text == "thumbnails":
         return thumbnails(split)
     if text == "random":
@@ -127,17 +128,18 @@ def _by_class(task: Task, maps: Tensor, target: Tensor, size: tuple[int, int]) -
     return torch.cat([means.flatten(), mass / mass.sum().clamp(min=1e-12)])
 
 
+def flat_thumbnails(images: Tensor, side: int) -> Tensor:
+    """(N, C * side**2) float32 in [0, 1]: images (N, C, H, W) as flat thumbnails, means over areas."""
+    parts = torch.split(images, _READ)
+    return torch.cat([F.adaptive_avg_pool2d(as_unit(part), side).flatten(1) for part in parts])
+
+
 def thumbnails(split: Split, components: int = _COMPONENTS) -> Tensor:
     """(N, D) principal components of images shrunk to 8 x 8, each of unit variance, D as many as there are.
 
     Components below a thousandth of the first one's deviation are left out.
     """
-    parts = []
-    for part in chunks(len(split), _READ):
-        pixels = split.images[part]
-        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-        parts.append(F.adaptive_avg_pool2d(pixels, _SIDE).flatten(1))
-    small = torch.cat(parts)
+    small = flat_thumbnails(split.images, _SIDE)
     small -= small.mean(0)
     values, vectors = torch.linalg.eigh(small.T.double() @ small.double() / len(small))
     kept = min(components, int((values > 1e-6 * values[-1].clamp(min=1e-30)).sum()) or 1)
@@ -152,13 +154,22 @@ def _of(found: Any) -> Tensor:
     return found.detach().float().cpu()
 
 
-def _read(path: Path) -> Tensor:
+def read_numbers(path: Path, what: str) -> Tensor:
+    """What a ``.npy`` file holds, float32.
+
+    Args:
+        path: Of the file.
+        what: What it is for, with its path, for messages.
+
+    Raises:
+        ValueError: It cannot be read, or holds no real numbers.
+    """
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"the embedding {path} cannot be read: {error}") from error
+        raise ValueError(f"{what} cannot be read: {error}") from error
     if not np.issubdtype(found.dtype, np.number) or np.issubdtype(found.dtype, np.complexfloating):
-        raise ValueError(f"the embedding {path} holds {found.dtype}, expected numbers")
+        raise ValueError(f"{what} holds {found.dtype}, expected numbers")
     return torch.from_numpy(found.astype(np.float32))
 
 

@@ -248,9 +248,7 @@ class Scoring:
                 self._arrays["embedding"][rows] = _half(features)
             if "residual" not in self._arrays:
                 continue
-            outputs = outputs.detach().requires_grad_()
-            with torch.enable_grad():
-                (residual,) = torch.autograd.grad(self.data.task.losses(outputs, targets).sum(), outputs)
+            residual = self.data.task.residuals(outputs, targets)
             if grand:
                 length = residual.norm(dim=1).cpu() * (1 + features.square().sum(1)).sqrt()
                 self._arrays["grand"][network, rows] = _half(length)

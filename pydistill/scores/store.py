@@ -57,6 +57,7 @@ class Scores:
     seed: int
     seconds: float
     arrays: Mapping[str, Array] = dataclasses.field(repr=False)
+    _values: dict[str, Tensor] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:
         training, images = self.training, len(self)
@@ -124,15 +125,21 @@ class Scores:
         """
         if name not in self.names:
             raise ValueError(f"no score {name!r} of {self.data}; there are: {', '.join(self.names)}")
-        if name == "grand":
-            return torch.from_numpy(self.arrays["grand"].astype(np.float32).mean(0))
-        parts = [self._one(name, network) for network in range(self.networks)]
-        return torch.from_numpy(np.mean(parts, 0, dtype=np.float32))
+        if name not in self._values:
+            self._values[name] = self._mean(name)
+        return self._values[name].clone()
 
     def difficulty(self, name: str) -> Tensor:
         """(N,) float32: :meth:`value`, turned so that harder images have more of it."""
         value = self.value(name)
         return -value if name in dynamics.HARD_IS_LOW else value
+
+    def _mean(self, name: str) -> Tensor:
+        """(N,) over networks."""
+        if name == "grand":
+            return torch.from_numpy(self.arrays["grand"].astype(np.float32).mean(0))
+        parts = [self._one(name, network) for network in range(self.networks)]
+        return torch.from_numpy(np.mean(parts, 0, dtype=np.float32))
 
     def _one(self, name: str, network: int) -> dynamics.Score:
         if name == "el2n":
@@ -187,7 +194,9 @@ class Scores:
 
     def seal(self, folder: Path) -> None:
         """Write ``scores.json`` for arrays that lie in ``folder`` already."""
-        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "arrays"}
+        facts = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name != "arrays"
+        }
         sums = {name: sha256(folder / f"{name}.npy") for name in self.arrays}
         write_json(folder / ROOT, RECORD, {**facts, "training": self.training.record(), "arrays": sums})
 

@@ -6,7 +6,6 @@ from a folder of scores, or by training networks first, which a run tells and ke
 method.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pydistill.data.formation import check_factor, pack
+from pydistill.data.weights import normalised
 from pydistill.engine.method import Family, Method, State, Synthetic, option
 from pydistill.engine.preparation import Interim, Telling, unheard
 from pydistill.engine.problem import Problem
@@ -30,7 +30,6 @@ from pydistill.tasks.base import chunks
 
 T = TypeVar("T")
 
-ALL_TASKS = ("classification", "segmentation", "detection")
 _PART = "scores"
 _AT_ONCE = 4096
 """Rows of an embedding that are copied at once: bounds memory."""
@@ -363,8 +362,7 @@ def _weights(found: Sequence[Chosen]) -> Tensor | None:
         for chosen in found
     ]
     every = torch.cat(parts)
-    mean = float(every.mean())
-    return every / mean if math.isfinite(mean) and mean > 0 else None
+    return normalised(every) if bool(every.any()) else None
 
 
 def _in_turn(wanted: Sequence[int]) -> Tensor:
@@ -387,5 +385,4 @@ def _of_stored(selection: Selection, packed: int) -> Tensor:
         own = selection.weights[selection.groups == group]
         stored = -(-len(own) // packed)
         found.append(own[torch.arange(stored * packed) % len(own)].view(stored, packed).mean(1))
-    every = torch.cat(found)
-    return every / every.mean()
+    return normalised(torch.cat(found))

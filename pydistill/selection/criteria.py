@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pydistill import checks
+from pydistill.scores.embedding import read_numbers
 from pydistill.selection.base import Candidates, Known
 from pydistill.selection.criterion import (
     Criterion,
@@ -325,14 +325,8 @@ def _between(values: Tensor) -> Tensor:
 
 
 def _read(path: Path) -> Tensor:
-    """Numbers in a ``.npy`` file, float32."""
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"relevance: {path} cannot be read: {error}") from error
-    if not np.issubdtype(found.dtype, np.number) or np.issubdtype(found.dtype, np.complexfloating):
-        raise ValueError(f"relevance: {path} holds {found.dtype}, expected numbers")
-    values = torch.from_numpy(found.astype(np.float32))
+    """Finite numbers in a ``.npy`` file, float32."""
+    values = read_numbers(path, f"relevance: {path}")
     if not bool(values.isfinite().all()):
         raise ValueError(f"relevance: {path} holds NaN or infinity")
     return values

@@ -23,7 +23,6 @@ from pydistill.selection.factored import Gradients
 from pydistill.selection.lazy_greedy import cover
 from pydistill.selection.pursuit import leading, pursue
 from pydistill.selection.similarity import Index
-from pydistill.tasks import Task
 
 _KEPT_BYTES = 64 << 20
 """Similarities of a class that are kept at most."""
@@ -124,7 +123,7 @@ class Glister(ScoredSelector):
         moved = torch.zeros(outputs.shape[1], inputs.shape[1], dtype=torch.float64)
         free, found = torch.ones(len(candidates), dtype=torch.bool), torch.zeros(0, dtype=torch.int64)
         while len(found) < count:
-            residuals = _derivatives(task, outputs + inputs @ moved.float().T, targets)
+            residuals = task.residuals(outputs + inputs @ moved.float().T, targets)
             gain = gradients.along(Gradients(residuals, inputs).sum() / len(candidates))
             gain[~free] = -torch.inf
             new = leading(gain, len(found), count)
@@ -132,14 +131,6 @@ class Glister(ScoredSelector):
             moved -= rate * gradients.sum(new)
             found = torch.cat([found, new])
         return Chosen(found)
-
-
-def _derivatives(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """(n, K) of each image's loss by its outputs."""
-    with torch.enable_grad():
-        outputs = outputs.detach().requires_grad_()
-        (found,) = torch.autograd.grad(task.losses(outputs, targets).sum(), outputs)
-    return found
 
 
 def _scaled(weights: Tensor, images: int) -> Tensor:

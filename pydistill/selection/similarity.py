@@ -6,12 +6,14 @@ size of all pairs is made.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from pydistill.tasks.base import chunks
 
 Index: TypeAlias = Tensor | slice
 """Rows: their positions, or those from one to another."""
@@ -71,10 +73,9 @@ def median_distance(rows: Tensor) -> float:
     return float(apart.median()) if len(apart) else 1.0
 
 
-def spans(size: int, block: int = BLOCK) -> Iterator[slice]:
+def spans(size: int, block: int = BLOCK) -> Sequence[slice]:
     """0 to ``size`` in parts of ``block``."""
-    for first in range(0, size, block):
-        yield slice(first, min(first + block, size))
+    return chunks(size, block)
 
 
 @dataclass(frozen=True, eq=False)

@@ -398,6 +398,13 @@ class Task(ABC):
         """(N,) probability that outputs give to the targets of their images."""
         raise self._without("a probability of a target")
 
+    def residuals(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, ...) derivatives of each image's loss by its outputs (N, ...), outside any graph."""
+        with torch.enable_grad():
+            outputs = outputs.detach().requires_grad_()
+            (found,) = torch.autograd.grad(self.losses(outputs, targets).sum(), outputs)
+        return found
+
     def outputs_of(self, residuals: Tensor, targets: Tensor) -> Tensor:
         """Outputs (N, K) at which :meth:`losses` of targets have these derivatives (N, K)."""
         raise self._without("outputs that derivatives of its loss tell")

@@ -8,10 +8,10 @@ import torch
 
 from pydistill import load_data
 from pydistill.analysis import Analysis, Finding, analyse, finders, make_finder
-from pydistill.analysis.finder import finder_options
 from pydistill.analysis.findings.classes import balance
 from pydistill.analysis.findings.complexity import effective_rank, two_neighbours
 from pydistill.data.real import Split
+from pydistill.engine.method import option_types
 from pydistill.tasks import TASKS
 from tests.analysis.conftest import classified, textures
 
@@ -33,7 +33,7 @@ def test_options_are_typed_and_described(name):
     assert kind.summary
     assert set(kind.tasks) <= set(TASKS)
     for field in dataclasses.fields(kind):
-        assert finder_options(kind)[field.name][0] in (bool, int, float, str)
+        assert option_types(kind)[field.name][0] in (bool, int, float, str)
         assert field.metadata["help"]
     assert made.config() == {f.name: f.default for f in dataclasses.fields(kind)}
     with pytest.raises(ValueError, match=f"{name} has no option 'colour'"):
