@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from pydistill.analysis.finding import Chart
-from pydistill.html.charts import SIDE, WIDTH
+from pydistill.html.charts import SIDE, WIDTH, linear
 from pydistill.html.parts import text
 
 _LINE, _TALL, _LEFT, _NAME = 30, 240, 64, 24
@@ -77,10 +77,11 @@ def _place(value: float, ends: tuple[float, float], log: bool) -> float:
 def _frame(chart: Chart, ys: Sequence[float]) -> tuple[list[str], tuple[float, float], tuple[float, float]]:
     """Axis titles and ends of both axes."""
     across = (min(chart.x), max(chart.x))
-    up = (min(0.0, *ys), max(ys) if max(ys) > 0 else 1.0)
+    axis = linear((min(0.0, *ys), max(ys) if max(ys) > 0 else 1.0))
+    up = (axis.low, axis.high)
     bottom = _TALL - 50
     marks = []
-    for tick in (up[0], (up[0] + up[1]) / 2, up[1]):
+    for tick in axis.ticks():
         y = bottom - (bottom - 20) * _place(tick, up, False)
         marks.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - SIDE}" y1="{y:.1f}" y2="{y:.1f}"/>')
         marks.append(f'<text class="side" x="{_LEFT - 8}" y="{y + 4:.1f}">{tick:.3g}</text>')

@@ -1,6 +1,7 @@
 """An analysis as one HTML file: no script, no font, no picture from elsewhere."""
 
 import base64
+import dataclasses
 import io
 import json
 from collections.abc import Iterable
@@ -23,6 +24,8 @@ _LISTED = 100
 _LONGEST = 400
 """Letters of a value that a page shows."""
 _CELL, _READABLE = 64, 480
+_GLANCED = 10
+"""Images of a finding that are shown before any words."""
 
 
 def page(analysis: "Analysis", data: RealData | None) -> str:
@@ -33,8 +36,9 @@ def page(analysis: "Analysis", data: RealData | None) -> str:
         data: Whose images are drawn; None: they are not at hand.
     """
     title = f"{analysis.data}, before distilling"
-    sections = (_section(found, data) for found in analysis.findings.values())
-    body = "\n".join([_header(analysis, title), *sections, _skipped(analysis), _machine(analysis)])
+    sections = [_section(found, data) for found in analysis.findings.values()]
+    parts = [_header(analysis, title), _glance(analysis, data), _what_to_do(analysis), *sections]
+    body = "\n".join([*(part for part in parts if part), _skipped(analysis), _machine(analysis)])
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -46,14 +50,38 @@ def page(analysis: "Analysis", data: RealData | None) -> str:
 def _header(analysis: "Analysis", title: str) -> str:
     count, task = len(analysis.classes), analysis.task
     size = f"{analysis.images:,} training images, {count} {'class' if count == 1 else 'classes'}, {task}"
+    return (
+        f'<header>\n<p class="kind">Data set, analysed</p>\n<h1>{text(title)}</h1>\n'
+        f'<p class="headline">{text(size)}</p>\n</header>'
+    )
+
+
+def _glance(analysis: "Analysis", data: RealData | None) -> str:
+    """The first row of each finding's first picture, before any words."""
+    if data is None:
+        return ""
+    figures = []
+    for name, found in analysis.findings.items():
+        first = next((each for each in found.pictures if each.rows), None)
+        if first is not None:
+            row = dataclasses.replace(first.rows[0], positions=first.rows[0].positions[:_GLANCED])
+            link = f'<a href="#{text(name)}">{text(found.title)}</a>: {text(first.caption)}'
+            label = f", {text(row.label)}" if row.label else ""
+            image = _image([dataclasses.replace(row, label="")], first.caption, data)
+            figures.append(f"<figure>{image}<figcaption>{link}{label}</figcaption></figure>")
+    if not figures:
+        return ""
+    shown = "\n".join(figures)
+    return f'<section class="pictures">\n<h2>At a glance</h2>\n{shown}\n</section>'
+
+
+def _what_to_do(analysis: "Analysis") -> str:
     advice = "\n".join(f"<li>{text(each)}</li>" for each in analysis.recommendation())
     links = "\n".join(
         f'<li><a href="#{text(name)}">{text(found.title)}</a>: {text(found.summary)}</li>'
         for name, found in analysis.findings.items()
     )
     return (
-        f'<header>\n<p class="kind">Data set, analysed</p>\n<h1>{text(title)}</h1>\n'
-        f'<p class="headline">{text(size)}</p>\n</header>\n'
         f'<section id="what-to-do">\n<h2>What to do</h2>\n<ul>\n{advice}\n</ul>\n</section>\n'
         f"<section>\n<h2>What was found</h2>\n<ul>\n{links}\n</ul>\n</section>"
     )
@@ -84,13 +112,17 @@ def _figure(picture: Picture, data: RealData | None) -> str:
     caption = f"<figcaption>{text(picture.caption)}.{places}</figcaption>"
     if data is None:
         return f"<figure>{caption}</figure>"
-    drawn = grid([(row.label, _pixels(row, data)) for row in picture.rows], columns=20, cell=_CELL)
+    return f"<figure>{_image(picture.rows, picture.caption, data)}{caption}</figure>"
+
+
+def _image(rows: Iterable[Row], caption: str, data: RealData) -> str:
+    drawn = grid([(row.label, _pixels(row, data)) for row in rows], columns=20, cell=_CELL)
     held = io.BytesIO()
     drawn.save(held, format="PNG")
     content = base64.b64encode(held.getvalue()).decode()
     size = f"width: {drawn.width}px; max-width: max(100%, {min(drawn.width, _READABLE)}px)"
-    image = f'<img src="data:image/png;base64,{content}" alt="{text(picture.caption)}" style="{size}">'
-    return f'<figure><div class="scroll" tabindex="0">{image}</div>{caption}</figure>'
+    image = f'<img src="data:image/png;base64,{content}" alt="{text(caption)}" style="{size}">'
+    return f'<div class="scroll" tabindex="0">{image}</div>'
 
 
 def _pixels(row: Row, data: RealData) -> torch.Tensor:

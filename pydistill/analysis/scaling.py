@@ -29,6 +29,8 @@ _INEXACT = 0.03
 """Relative deviation of errors from the law itself, which no law is without."""
 _NEAR_CHANCE = 0.95
 """Share of the error of guessing above which a size says nothing: nothing was learned there."""
+_BINS = 4000
+"""Errors between which the probability of the grid's points is shared out when a quantile is sought."""
 _MENDED = 2
 """The prior of the floor is (1 - c / least error) to that power: most of what few images leave wrong, more
 mend."""
@@ -83,21 +85,22 @@ class Law:
             images: That it is scored on; None: so many that their number does not matter.
             share: Of the probability that the interval holds.
         """
-        errors = self.errors(size)
-        deviation = _deviation(errors, self.spread, 1, images)
-        low, middle, high = (
-            _quantile(errors, deviation, self.weights, at) for at in ((1 - share) / 2, 0.5, (1 + share) / 2)
-        )
+        low, middle, high = self._quantiles(size, images, ((1 - share) / 2, 0.5, (1 + share) / 2))
         return Prediction(1 - middle, 1 - high, 1 - low)
+
+    def _quantiles(self, size: float, images: int | None, shares: Sequence[float]) -> list[float]:
+        errors, weights = _binned(self.errors(size), self.weights)
+        deviation = _deviation(errors, self.spread, 1, images)
+        return [_quantile(errors, deviation, weights, at) for at in shares]
 
     def size_for(self, accuracy: float, most: float) -> float | None:
         """Images at which the median reaches an accuracy; None: not by ``most`` of them."""
-        if self.predict(most).accuracy < accuracy:
+        if 1 - self._quantiles(most, None, (0.5,))[0] < accuracy:
             return None
         low, high = 0.0, math.log(most)
         for _ in range(40):
             middle = (low + high) / 2
-            if self.predict(math.exp(middle)).accuracy < accuracy:
+            if 1 - self._quantiles(math.exp(middle), None, (0.5,))[0] < accuracy:
                 low = middle
             else:
                 high = middle
@@ -174,6 +177,23 @@ def _spread(errors: Sequence[Sequence[float]]) -> float:
         mean = sum(found) / len(found)
         squares += sum((each / mean - 1) ** 2 for each in found)
     return math.sqrt(squares / freedom)
+
+
+def _binned(errors: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """(errors, weights) of a few thousand points: each point's weight, shared by its two neighbours.
+
+    The deviation around an error depends on the error alone, so points of the same error are one.
+    """
+    logs = errors.log()
+    low, high = float(logs.min()), float(logs.max())
+    if high - low < 1e-12:
+        return errors[:1], weights.sum().reshape(1)
+    at = (logs - low) * ((_BINS - 1) / (high - low))
+    left = at.long().clamp(max=_BINS - 2)
+    right = (at - left) * weights
+    found = torch.zeros(_BINS, dtype=weights.dtype)
+    found.index_add_(0, left, weights - right).index_add_(0, left + 1, right)
+    return torch.linspace(low, high, _BINS, dtype=weights.dtype).exp(), found
 
 
 def _quantile(errors: Tensor, deviation: Tensor, weights: Tensor, share: float) -> float:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pydistill.evaluation.facts import SOURCE_NAMES, Regime, Source
+from pydistill.evaluation.facts import Regime, Source
 from pydistill.html.charts import SIDE, WIDTH, Axis, percentages
 from pydistill.html.parts import text
 
@@ -33,7 +33,7 @@ def dots(report: "Report", architecture: str, regime: Regime, axis: Axis) -> str
         y = _TOP + _LINE * line + 38
         mean = SIDE + span * axis.share(100 * report.summary(architecture, source, regime).mean)
         ends = f'x1="{mean:.1f}" x2="{mean:.1f}" y1="{y - 13}" y2="{y + 13}"'
-        marks.append(f'<text class="name" x="{SIDE}" y="{y - 22}">{SOURCE_NAMES[source]}</text>')
+        marks.append(f'<text class="name" x="{SIDE}" y="{y - 22}">{report.named(source)}</text>')
         marks.append(f'<line class="mean {source}" {ends}/>')
         draws = report.values(architecture, source, regime)
         for at, draw in enumerate(draws):

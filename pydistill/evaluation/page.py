@@ -72,9 +72,10 @@ def _header(report: "Report", title: str) -> str:
     verdicts = [f"{first}: {verdict}."] if verdict else []
     short = report.shortage()
     verdicts += [f"Not every class is full: {short}."] if short else []
+    kind = "Selected images, evaluated" if report.selection else "Distilled data set, evaluated"
     lines = "\n".join(f'<p class="verdict">{text(each)}</p>' for each in verdicts)
     return (
-        f'<header>\n<p class="kind">Distilled data set, evaluated</p>\n<h1>{text(title)}</h1>\n'
+        f'<header>\n<p class="kind">{kind}</p>\n<h1>{text(title)}</h1>\n'
         f'<p class="headline">{text(report.headline())}</p>\n{lines}\n</header>'
     )
 
@@ -85,7 +86,7 @@ def _pictures(report: "Report") -> str:
     told = "a row a class" if factor == 1 else f"a row a class, {factor} x {factor} views in each image"
     if not report.size.get("by_class", True):
         told = "what was to be learned is drawn in"
-    for source, label in (("distilled", "The distilled set"), ("random", "A random selection")):
+    for source, label in (("distilled", f"The {report.origin} set"), ("random", "A random selection")):
         if source in report.pictures:
             figures.append(
                 f'<figure><div class="scroll" tabindex="0">{_picture(report.pictures[source], label, told)}'

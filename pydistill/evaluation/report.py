@@ -9,7 +9,16 @@ from typing import Any, cast
 
 from pydistill.data.short import shortage
 from pydistill.errors import FileFormatError
-from pydistill.evaluation.facts import REGIME_NAMES, SOURCES, Detail, Regime, Run, SetFacts, Source
+from pydistill.evaluation.facts import (
+    REGIME_NAMES,
+    SOURCE_NAMES,
+    SOURCES,
+    Detail,
+    Regime,
+    Run,
+    SetFacts,
+    Source,
+)
 from pydistill.evaluation.formats import upgraded
 from pydistill.evaluation.page import fragment, page
 from pydistill.evaluation.statistics import Difference, Summary, difference, summarise
@@ -85,6 +94,15 @@ class Report:
     def architectures(self) -> tuple[str, ...]:
         """The networks' descriptions, in order."""
         return tuple(dict.fromkeys(run.architecture for run in self.runs))
+
+    @property
+    def origin(self) -> str:
+        """What the images under evaluation are: ``distilled``, or ``selected``, real ones."""
+        return "selected" if self.selection else "distilled"
+
+    def named(self, source: Source) -> str:
+        """What networks were trained on, as it is shown."""
+        return f"{self.origin} images" if source == "distilled" else SOURCE_NAMES[source]
 
     def regimes(self, architecture: str) -> tuple[Regime, ...]:
         """Which labels networks of ``architecture`` were trained with, in the report's order."""
@@ -370,7 +388,7 @@ class Report:
         own, sources = self.facts("distilled", regime), self.sources(architecture, regime)
         views = "" if own.factor == 1 else f" of {own.factor**2} views each"
         labels = "" if "stored" not in self.sets else f" with {own.targets}, {own.loss}"
-        head = f"{own.stored} distilled images{views}{labels}"
+        head = f"{own.stored} {self.named('distilled')}{views}{labels}"
         if regime == "stored":
             head = f"As stored, {head}"
         parts = [f"{head}: {percent(self.summary(architecture, 'distilled', regime))}"]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pydistill.evaluation.facts import (
     REGIME_NAMES,
-    SOURCE_NAMES,
     Detail,
     Regime,
     Run,
@@ -42,7 +41,7 @@ def networks(report: "Report", architecture: str, regime: Regime) -> str:
         spread = "" if math.isnan(found.std) else f" <small>± {100 * found.std:.1f}</small>"
         seconds = sum(run.seconds for run in chosen) / len(chosen)
         rows.append(
-            f'<tr class="{source}"><th scope="row">{SOURCE_NAMES[source]}</th>'
+            f'<tr class="{source}"><th scope="row">{report.named(source)}</th>'
             f"<td{_over_images(images)}><strong>{100 * found.mean:.1f} %</strong>{spread}</td>"
             f"{''.join(_other(others.get(name)) for name in more)}<td>{count}</td><td>{_count(facts)}</td>"
             f"<td>{facts.nbytes:,} bytes</td><td>{seconds:.1f} s</td></tr>"
@@ -105,7 +104,7 @@ def classes(report: "Report", architecture: str, regime: Regime) -> str:
             for value in [detail.classes.values[at]]
         ]
         rows.append(f'<tr><th scope="row">{text(name)}</th>{"".join(cells)}</tr>')
-    head = ["class", *(SOURCE_NAMES[source] for source, _ in sources)]
+    head = ["class", *(report.named(source) for source, _ in sources)]
     return f"<h3>{text(report.metric)} class by class</h3>\n{table(head, rows, 'classes')}"
 
 
@@ -119,7 +118,8 @@ def confusion(report: "Report", architecture: str, regime: Regime) -> str:
     matrix, names = detail.classes.confusion, report.class_names
     shown = _numbers(matrix, names) if len(names) <= _NUMBERED else _heat(matrix)
     plural = "networks" if detail.networks > 1 else "network"
-    told = f"A row a class, a column what {detail.networks} {plural} trained on distilled images said."
+    trained = f"{detail.networks} {plural} trained on {report.named('distilled')}"
+    told = f"A row a class, a column what {trained} said."
     return (
         f"<h3>What was taken for what</h3>\n{shown}\n<p class='caption'>{told}</p>\n{_worst(detail, names)}"
     )

@@ -51,6 +51,15 @@ def percentages(values: Sequence[float]) -> Axis:
     )
 
 
+def linear(values: Sequence[float]) -> Axis:
+    """An axis over values, with some four or five steps."""
+    low, high = min(values), max(values)
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-300):
+        low, high = low - max(abs(low), 1.0) / 2, high + max(abs(high), 1.0) / 2
+    step = _round_step((high - low) / 4)
+    return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, step)
+
+
 def curve(name: str, steps: Sequence[int], values: Sequence[float | None]) -> str:
     """What was measured by iteration; nothing where it was measured less than twice.
 
@@ -65,7 +74,7 @@ def curve(name: str, steps: Sequence[int], values: Sequence[float | None]) -> st
         return ""
     lows = [value for _, value in points]
     logarithmic = min(lows) > 0 and max(lows) > 100 * min(lows)
-    axis = _decades(lows) if logarithmic else _linear(lows)
+    axis = _decades(lows) if logarithmic else linear(lows)
     first, last = points[0][0], max(points[-1][0], points[0][0] + 1)
     span, tall, bottom = WIDTH - _LEFT - SIDE, _TALL - 60, _TALL - 44
     places = [
@@ -93,14 +102,6 @@ def curve(name: str, steps: Sequence[int], values: Sequence[float | None]) -> st
     ends = f"from {points[0][1]:.4g} to {points[-1][1]:.4g}{', logarithmic axis' if logarithmic else ''}"
     caption = f"<figcaption>{text(name)}: {ends}</figcaption>"
     return "\n".join(["<figure>", box, *marks, "</svg>", caption, "</figure>"])
-
-
-def _linear(values: Sequence[float]) -> Axis:
-    low, high = min(values), max(values)
-    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-300):
-        low, high = low - max(abs(low), 1.0) / 2, high + max(abs(high), 1.0) / 2
-    step = _round_step((high - low) / 4)
-    return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, step)
 
 
 def _decades(values: Sequence[float]) -> Axis:

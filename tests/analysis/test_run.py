@@ -83,7 +83,10 @@ def test_an_analysis_of_every_task_is_kept_and_read_back(task, every, tmp_path):
     page = Checked(path.read_text())
     assert set(found.findings) <= set(page.ids)
     assert {f"#{name}" for name in found.findings} <= set(page.links)
-    assert page.pictures == sum(len(each.pictures) for each in found.findings.values())
+    pictured = [each for each in found.findings.values() if each.pictures]
+    glanced = len(pictured)  # one of each finding stands before any words
+    assert page.pictures == glanced + sum(len(each.pictures) for each in pictured)
+    assert path.read_text().index("<img") < path.read_text().index("What to do")
     assert Checked(back.page()).pictures == 0  # the images are not at hand
     assert json.loads((tmp_path / "analysis.json").read_text())["recommendation"]
 

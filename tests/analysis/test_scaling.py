@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from pydistill.analysis import scaling
 from pydistill.analysis.scaling import fit
 
 SIZES = [54, 108, 270, 540, 1080, 2700]
@@ -50,6 +51,18 @@ def test_intervals_widen_with_distance_and_with_few_test_images():
     widths = [law.predict(size).high - law.predict(size).low for size in (2700, 10_800, 54_000)]
     assert widths == sorted(widths)
     assert law.predict(2700, images=50).low < law.predict(2700).low
+
+
+def test_quantiles_of_few_points_are_those_of_the_whole_grid():
+    law = fit(SIZES, [[1 - error(n, 0.5, 0.08, 8.0)] for n in SIZES], 10)
+    for size in (100, 54_000):
+        errors = law.errors(size)
+        deviation = scaling._deviation(errors, law.spread, 1, 1000)
+        found = law.predict(size, 1000)
+        for share, value in ((0.05, 1 - found.high), (0.5, 1 - found.accuracy), (0.95, 1 - found.low)):
+            assert value == pytest.approx(
+                scaling._quantile(errors, deviation, law.weights, share), abs=1e-5
+            )
 
 
 def test_the_size_for_an_accuracy():
