@@ -1,5 +1,5 @@
 # make demo   a first distilled data set, from nothing, in minutes
-# make test   the whole test suite
+# make test   the whole test suite, a process a core
 # make check  lint, types, format, the documentation, and a compile of every CUDA source
 # make docs   the documentation as a site, in build/docs
 # make bench  every operator against plain torch, on this machine
@@ -37,7 +37,7 @@ demo: $(STAMP)
 	$(BIN)/pydistill evaluate $(DEMO)/kip --as-learned
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,16 +1,15 @@
 """Facility location and k-center against other implementations: time, objective, peak memory.
 
-    python -m benchmarks.selection.coverage --rival-python PYTHON [--rounds 3] [--counts 500 5000] [--busy]
+    python -m benchmarks.selection.coverage --rival-python PYTHON [--rounds 3] [--counts 500] [--busy]
 
 Features (n, 256) from a seed, as a network's are: a hundred clusters, deviations that fall as a power. One
 thread.
 
-- Facility location of 10,000, 200 chosen, similarities (1 + cos) / 2: from features to choice, by this
-  library and by the packages that ``PYTHON`` has, apricot-select and submodlib-py, which hold all
-  similarities in float64. Sides take turns, medians over rounds; the objective of each choice is computed
-  in float64.
-- Facility location of 50,000, of which no other package can hold all similarities here (20 GB): alone, with
-  its peak memory in a fresh process over what the features take.
+- Facility location of 10,000 and of 50,000, 200 chosen, similarities (1 + cos) / 2: from features to
+  choice, by this library and by the packages that ``PYTHON`` has, apricot-select and submodlib-py, which
+  hold all similarities in float64 (of 50,000 20 GB: with ``--memory`` GiB each, what ran out is told).
+  Sides take turns, medians over rounds; the objective of each choice is computed in float64.
+- Facility location of 50,000 alone, with its peak memory in a fresh process over what the features take.
 - k-center of 50,000, 300 chosen, against numpy with one vectorised pass a choice, without and with
   distances by a matrix product; the greatest distance to a chosen row of each.
 """
@@ -36,8 +35,7 @@ from pydistill.selection.lazy_greedy import cover
 from pydistill.selection.similarity import Similarity, centred
 
 WIDTH, CLUSTERS, SEED = 256, 100, 0
-SMALL, SMALL_COUNT = 10_000, 200
-LARGE, CENTRES = 50_000, 300
+SMALL, LARGE, CHOSEN, CENTRES = 10_000, 50_000, 200, 300
 RESULTS = measure.ROOT / "benchmarks" / "results" / "selection"
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 
@@ -65,51 +63,65 @@ def objective(rows: Tensor, chosen: Tensor) -> float:
     )
 
 
-def rival(python: str, package: str, path: Path, count: int) -> dict[str, Any]:
-    """What a package answers in its own process."""
+def rival(python: str, package: str, path: Path, count: int, memory: float) -> dict[str, Any]:
+    """What a package answers in its own process, or how it ``failed``."""
     script = Path(__file__).with_name("rivals.py")
     done = subprocess.run(
-        [python, str(script), package, str(path), str(count)],
+        [python, str(script), package, str(path), str(count), str(memory)],
         env=os.environ | ONE_THREAD,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"{package} failed:\n{done.stderr}")
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return {"failed": f"exit status {done.returncode} with {memory:g} GiB: {last}"}
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def against_packages(python: str, rounds: int, console: Console) -> dict[str, Any]:
-    """Facility location of few enough rows to hold all similarities."""
-    rows = features(SMALL)
+def against_packages(size: int, given: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Facility location by all sides in turn; a package that fails is not asked again."""
+    rows, failed = features(size), dict[str, str]()
     locate(rows[:500], 5)
-    seconds: dict[str, list[float]] = {name: [] for name in ("pydistill", *PACKAGES)}
-    positions, versions, making = {}, {}, {}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ("pydistill", *PACKAGES)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.npy"
         np.save(path, rows.numpy())
-        for _ in range(rounds):
+        for _ in range(given.rounds if size == SMALL else given.large_rounds):
             begun = time.perf_counter()
-            positions["pydistill"] = locate(rows, SMALL_COUNT)
-            seconds["pydistill"].append(time.perf_counter() - begun)
+            positions = locate(rows, CHOSEN)
+            seconds = time.perf_counter() - begun
+            runs["pydistill"].append({"seconds": seconds, "positions": positions.tolist()})
             for name in PACKAGES:
-                found = rival(python, name, path, SMALL_COUNT)
-                seconds[name].append(found["seconds"])
-                making.setdefault(name, []).append(found["similarities"])
-                positions[name], versions = torch.tensor(found["positions"]), versions | found["versions"]
-            console.print({name: f"{each[-1]:.1f} s" for name, each in seconds.items()})
-    middle = {name: measure.median(each) for name, each in seconds.items()}
+                if name in failed:
+                    continue
+                found = rival(given.rival_python, name, path, CHOSEN, given.memory)
+                if "failed" in found:
+                    failed[name] = found["failed"]
+                else:
+                    runs[name].append(found)
+            console.print(
+                {name: [f"{run['seconds']:.1f} s" for run in each] for name, each in runs.items()}
+            )
+    runs = {name: each for name, each in runs.items() if each and name not in failed}
+    middle = {name: measure.median([run["seconds"] for run in each]) for name, each in runs.items()}
+    others = [name for name in runs if name != "pydistill"]
     return {
         "what": "facility location",
-        "rows": SMALL,
-        "chosen": SMALL_COUNT,
+        "rows": size,
+        "chosen": CHOSEN,
         "seconds": middle,
-        "of it similarities": {name: measure.median(each) for name, each in making.items()},
-        "every round": seconds,
-        "times faster": {name: middle[name] / middle["pydistill"] for name in PACKAGES},
-        "objective": {name: objective(rows, chosen) for name, chosen in positions.items()},
-        "versions": versions,
+        "of it similarities": {
+            name: measure.median([run["similarities"] for run in runs[name]]) for name in others
+        },
+        "every round": {name: [run["seconds"] for run in each] for name, each in runs.items()},
+        "times faster": {name: middle[name] / middle["pydistill"] for name in others},
+        "objective": {
+            name: objective(rows, torch.tensor(each[-1]["positions"])) for name, each in runs.items()
+        },
+        "peak MiB": {name: runs[name][-1]["peak MiB"] for name in others},
+        "failed": failed,
+        "versions": {key: value for name in others for key, value in runs[name][-1]["versions"].items()},
     }
 
 
@@ -187,7 +199,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rival-python", help="an interpreter that has apricot-select and submodlib-py")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--counts", type=int, nargs="*", default=[500, 5000], help="of 50,000 rows")
+    parser.add_argument("--large-rounds", type=int, default=1, help="of 50,000 rows by all sides")
+    parser.add_argument("--memory", type=float, default=20.0, help="GiB that a package may take")
+    parser.add_argument("--counts", type=int, nargs="*", default=[500], help="of 50,000 rows")
     parser.add_argument("--busy", action="store_true", help="note that others share the machine")
     parser.add_argument("--out", type=Path, default=RESULTS / "coverage.json")
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
@@ -199,7 +213,7 @@ def main() -> None:
     console, rows = Console(width=110), list[dict[str, Any]]()
     parts = [lambda: centres(given.rounds)]
     if given.rival_python:
-        parts.append(lambda: against_packages(given.rival_python, given.rounds, console))
+        parts += [lambda size=size: against_packages(size, given, console) for size in (SMALL, LARGE)]
     parts += [
         lambda count=count: measure.run_fresh("benchmarks.selection.coverage", ["--alone", str(count)])
         for count in given.counts

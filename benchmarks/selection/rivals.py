@@ -1,14 +1,15 @@
 """Facility location by another package, timed in a process of its own, which need not have torch.
 
-    PYTHON rivals.py apricot|submodlib FEATURES.npy COUNT
+    PYTHON rivals.py apricot|submodlib FEATURES.npy COUNT [GIB]
 
-prints JSON: seconds from features to choice, of it for the similarities, positions, versions. Similarities
-are (1 + cos) / 2 of float64, made by numpy; a small problem comes first, so that nothing is compiled in the
-time.
+with no more than so much memory, prints JSON: seconds from features to choice, of it for the similarities,
+positions, versions. Similarities are (1 + cos) / 2 of float64, made by numpy; a small problem comes first,
+so that nothing is compiled in the time.
 """
 
 import importlib.metadata
 import json
+import resource
 import sys
 import time
 
@@ -49,6 +50,8 @@ def main():
     """Warm up, choose, print."""
     name, path, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
     choose, package = PACKAGES[name]
+    if len(sys.argv) > 4:
+        resource.setrlimit(resource.RLIMIT_AS, (int(float(sys.argv[4]) * 2**30),) * 2)
     features = np.load(path)
     choose(similarities(features[:200]), 5)
     begun = time.perf_counter()
@@ -57,6 +60,7 @@ def main():
     positions = choose(matrix, count)
     ended = time.perf_counter()
     found = {"seconds": ended - begun, "similarities": made - begun, "positions": positions}
+    found["peak MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found["versions"] = {each: importlib.metadata.version(each) for each in (package, "numpy")}
     print(json.dumps(found))
 

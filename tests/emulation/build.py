@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 SANITIZERS = {
     "none": ["-O1"],
-    "undefined": ["-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all"],
-    "address": ["-O1", "-g", "-fsanitize=address"],
+    "undefined": ["-O1", "-g1", "-fsanitize=undefined", "-fno-sanitize-recover=all"],
+    "address": ["-O1", "-g1", "-fsanitize=address"],
 }
 
 

@@ -70,6 +70,8 @@ class Broken(Finder):
             if count
             else ": none is blank, dark, bright or blurred beyond what is usual here."
         )
+        if left_out:
+            summary += f" In reading the source: {'; '.join(left_out)}."
         pictures = tuple(
             Picture(f"Training images that are {name}", (Row(name, "train", tuple(at[:_SHOWN])),))
             for name in names

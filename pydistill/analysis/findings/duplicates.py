@@ -192,13 +192,13 @@ def _film_pictures(film: Frames) -> list[Picture]:
         )
         made.append(
             Picture(
-                f"{run.split} images {run.first} to {run.last}, the nearest training images below", rows
+                f"{run.split} {_images(run.first, run.last)}, the nearest training images below", rows
             )
         )
     for still in sorted(film.still, key=len, reverse=True)[:2]:
         row = Row(still.split, still.split, _spread(range(still.first, still.last + 1)))
         made.append(
-            Picture(f"{still.split} images {still.first} to {still.last}: hardly anything changes", (row,))
+            Picture(f"{still.split} {_images(still.first, still.last)}: hardly anything changes", (row,))
         )
     return made
 
@@ -218,17 +218,21 @@ def _sentence(counts: dict[str, Any], film: Frames) -> str:
         "images",
     ]
     parts += [
-        f"{each.stretch.split} images {each.stretch.first} to {each.stretch.last} show what training "
-        "images "
-        f"{each.first} to {each.last} show"
+        f"{each.stretch.split} {_images(each.stretch.first, each.stretch.last)} show what training "
+        f"{_images(each.first, each.last)} show"
         for each in film.shared
     ]
     parts += [
-        f"{each.split} images {each.first} to {each.last} are nearly the same one after the other"
+        f"{each.split} {_images(each.first, each.last)} are nearly the same one after the other"
         for each in film.still
         if each.split != "train"
     ]
     return "; ".join(parts) + "."
+
+
+def _images(first: int, last: int) -> str:
+    """A stretch in words."""
+    return f"image {first}" if first == last else f"images {first} to {last}"
 
 
 def _advice(counts: dict[str, Any], film: Frames) -> str | None:
