@@ -191,9 +191,7 @@ def _film_pictures(film: Frames) -> list[Picture]:
             Row("train", "train", tuple(each.nearest[place - run.first] for place in at)),
         )
         made.append(
-            Picture(
-                f"{run.split} {_images(run.first, run.last)}, the nearest training images below", rows
-            )
+            Picture(f"{run.split} {_images(run.first, run.last)}, the nearest training images below", rows)
         )
     for still in sorted(film.still, key=len, reverse=True)[:2]:
         row = Row(still.split, still.split, _spread(range(still.first, still.last + 1)))
@@ -218,8 +216,8 @@ def _sentence(counts: dict[str, Any], film: Frames) -> str:
         "images",
     ]
     parts += [
-        f"{each.stretch.split} {_images(each.stretch.first, each.stretch.last)} show what training "
-        f"{_images(each.first, each.last)} show"
+        f"{each.stretch.split} {_images(each.stretch.first, each.stretch.last)} look like training "
+        f"{_images(each.first, each.last)}"
         for each in film.shared
     ]
     parts += [
