@@ -17,6 +17,7 @@ thread.
 import argparse
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -74,8 +75,9 @@ def rival(python: str, package: str, path: Path, count: int, memory: float) -> d
         check=False,
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return {"failed": f"exit status {done.returncode} with {memory:g} GiB: {last}"}
+        errors = [line for line in done.stderr.splitlines() if re.match(r"[\w.]*Error", line)]
+        told = errors[-1] if errors else done.stderr[-200:].strip() or "no message"
+        return {"failed": f"exit status {done.returncode} with {memory:g} GiB: {told}"}
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
