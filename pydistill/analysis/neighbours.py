@@ -135,23 +135,3 @@ def nearest(
 
 def _one_more(rows: Tensor, column: Tensor) -> Tensor:
     return torch.cat([rows, column[:, None]], 1)
-
-
-def farthest_first(rows: Tensor, count: int, start: int = 0) -> tuple[Tensor, Tensor]:
-    """Rows chosen so that each lies farthest from those before it, beginning with ``start``.
-
-    [0] T. F. Gonzalez: Clustering to minimize the maximum intercluster distance. TCS 38, 1985: its radius
-        is at most twice the smallest possible.
-
-    Returns:
-        (count,) positions, and (count,) the largest distance of any row from the first 1, 2, ... of them.
-    """
-    chosen, radii = torch.empty(count, dtype=torch.int64), torch.empty(count)
-    away = torch.full((len(rows),), float("inf"))
-    at = start
-    for step in range(count):
-        chosen[step] = at
-        away = torch.minimum(away, (rows - rows[at]).norm(dim=1))
-        at = int(away.argmax())
-        radii[step] = away[at]
-    return chosen, radii

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pydistill.analysis import analyse
 from pydistill.analysis.copies import connected, equal_pixels, fine_structure, likeness
-from pydistill.analysis.neighbours import components, farthest_first, nearest
+from pydistill.analysis.neighbours import components, nearest
 from pydistill.analysis.sequences import frames, stretches
 from pydistill.data.real import Split
 from tests.analysis.conftest import classified, textures
@@ -114,16 +114,6 @@ def test_nearest_are_those_of_brute_force(rows, others):
     wanted = full.sort(1).values[:, : away.shape[1]]
     torch.testing.assert_close(away, wanted, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(full.gather(1, places), wanted, atol=1e-4, rtol=1e-4)
-
-
-def test_farthest_first_covers_as_its_radii_say():
-    rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
-    chosen, radii = farthest_first(rows, 6, start=4)
-    assert chosen[0] == 4
-    assert len(set(chosen.tolist())) == 6
-    for step in range(6):
-        covered = torch.cdist(rows, rows[chosen[: step + 1]]).amin(1)
-        assert radii[step] == pytest.approx(float(covered.max()), abs=1e-5)
 
 
 def test_components_keep_distances_and_whiten():

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from pydistill.analysis.finder import Finder, register
 from pydistill.analysis.finding import Chart, Finding, Picture, Row
-from pydistill.analysis.neighbours import farthest_first, nearest
+from pydistill.analysis.neighbours import nearest
 from pydistill.analysis.subject import Subject
 from pydistill.engine.method import option
+from pydistill.selection.k_center import farthest_first
 
 _CLOSE, _ROWS, _SHOWN = 0.25, 8, 10
 """Share of the median distance of two images below which one stands for the other."""
@@ -42,11 +43,12 @@ class Redundancy(Finder):
         away = nearest(rows, 1)[0][:, 0] / unit
         share = float((away < _CLOSE).float().mean())
         sizes = _sizes(min(self.largest, len(rows) - 1))
-        start = int((rows - rows.mean(0)).norm(dim=1).argmin())
-        chosen, radii = farthest_first(rows, sizes[-1], start)
+        chosen = farthest_first(rows, sizes[-1])
         order = torch.randperm(len(rows), generator=subject.generator("redundancy", "random"))
-        drawn = [float(nearest(rows, 1, rows[order[:size]])[0].max() / unit) for size in sizes]
-        covered = [float(radii[size - 1] / unit) for size in sizes]
+        covered, drawn = (
+            [float(nearest(rows, 1, rows[which[:size]])[0].max() / unit) for size in sizes]
+            for which in (chosen, order)
+        )
         quantiles = torch.quantile(away, torch.tensor([0.1, 0.5, 0.9])).tolist()
         half = next((size for size, radius in zip(sizes, covered, strict=True) if radius <= 0.5), None)
         within = (
