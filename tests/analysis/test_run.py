@@ -200,6 +200,13 @@ def test_leaks_are_left_out_by_name_alone(made):
     assert Drop.from_json(json.loads(json.dumps(drop.to_json()))) == drop
 
 
+def test_a_test_split_without_labels_is_left_out_and_told(arrays):
+    """As hub sets have it: -1 throughout."""
+    found = analyse(load_data({**arrays, "y_test": torch.full((20,), -1).numpy()}))
+    assert "the test split of the source has no labels: it is left out" in found.findings["broken"].summary
+    assert found.findings["duplicates"].values["test images that are in train"] == 0
+
+
 def test_labels_that_are_missing_in_some_test_images_are_refused(arrays):
     labels = arrays["y_test"].copy()
     labels[:4] = -1
