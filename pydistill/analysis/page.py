@@ -66,7 +66,7 @@ def _glance(analysis: "Analysis", data: RealData | None) -> str:
         if first is not None:
             row = dataclasses.replace(first.rows[0], positions=first.rows[0].positions[:_GLANCED])
             link = f'<a href="#{text(name)}">{text(found.title)}</a>: {text(first.caption)}'
-            label = f", {text(row.label)}" if row.label else ""
+            label = f"; shown: {text(row.label)}" if row.label else ""
             image = _image([dataclasses.replace(row, label="")], first.caption, data)
             figures.append(f"<figure>{image}<figcaption>{link}{label}</figcaption></figure>")
     if not figures:
