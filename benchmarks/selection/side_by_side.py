@@ -71,8 +71,9 @@ def measured(
     if "scores" in option_types(kind):
         options["scores"] = given.scores
     size = {key: value if key == "fraction" else int(value) for key, value in budget.items()}
+    own = {} if given.batch_size is None else {"batch_size": given.batch_size}
     protocol = named(
-        "quick", architectures=(given.network,), split=given.split, whole=False, random_draws=0
+        "quick", architectures=(given.network,), split=given.split, whole=False, random_draws=0, **own
     )
     seeds, repeats = (given.draws, 1) if name == "random" else (given.seeds, 1)
     if issubclass(kind, Selector) and _draws_nothing(data, name, options, size):
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--score-network", default="auto")
     parser.add_argument("--score-epochs", type=int, default=0)
     parser.add_argument("--noise", type=float, default=0.0)
+    parser.add_argument("--batch-size", type=int, help="where it is not the protocol's")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--split", default="test", choices=("test", "validation"))
@@ -167,6 +169,8 @@ def main() -> None:
         "network": given.network, "split": given.split, "noise": given.noise, "seeds": given.seeds,
         "draws": given.draws, "fingerprint": data.fingerprint, "scores": scores.training.record(),
     }  # fmt: skip
+    if given.batch_size is not None:
+        settings["batch size"] = given.batch_size
     budgets: dict[str, list[dict[str, Any]]] = {}
     if path.exists():
         found = json.loads(path.read_text())
