@@ -47,7 +47,8 @@ def networks(report: "Report", architecture: str, regime: Regime) -> str:
             f"<td>{facts.nbytes:,} bytes</td><td>{seconds:.1f} s</td></tr>"
         )
     gain, shortfall = report.gain(architecture, regime), report.shortfall(architecture, regime)
-    for name, gap in (("distilled less random", gain), ("distilled less all", shortfall)):
+    gaps = ((f"{report.origin} less random", gain), (f"{report.origin} less all", shortfall))
+    for name, gap in gaps:
         if gap is not None:
             unclear = "" if gap.doubt is None else f' <span class="unresolved">{text(gap.doubt)}</span>'
             rows.append(

@@ -35,7 +35,9 @@ def test_the_page_the_text_and_the_json_have_it(tiny, short, tmp_path):
     assert "above all of them" in shown
     assert "9 selected images" in report.headline()
     assert "Selected images, evaluated" in shown
+    assert "selected less random" in shown
     assert "distilled images" not in shown
+    assert "distilled less" not in shown
 
 
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
