@@ -32,6 +32,7 @@ __all__ = [
     "median",
     "peak_growth",
     "precision",
+    "resident",
     "run_fresh",
     "threads",
     "wait",
@@ -92,10 +93,15 @@ def held() -> int:
     """Bytes that this process holds now on the device (on a CPU: Linux alone)."""
     if DEVICE.type == "cuda":
         return torch.cuda.memory_allocated()
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+    return resident("VmRSS")
+
+
+def resident(what: str, process: int | str = "self") -> int:
+    """Bytes of a process's resident memory: ``VmRSS`` now, ``VmHWM`` at most (Linux alone)."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith(f"{what}:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status does not tell resident memory: this measurement needs Linux")
+    raise OSError(f"/proc/{process}/status does not tell {what}: this measurement needs Linux")
 
 
 def run_fresh(module: str, arguments: Sequence[str]) -> Any:

@@ -41,13 +41,13 @@ RESULTS = measure.ROOT / "benchmarks" / "results" / "selection"
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 
 
-def features(rows: int) -> Tensor:
-    """(rows, 256) float32, moved to their mean."""
+def features(rows: int, width: int = WIDTH) -> Tensor:
+    """(rows, width) float32, moved to their mean."""
     source = torch.Generator().manual_seed(SEED)
-    scale = torch.arange(1, WIDTH + 1).float() ** -0.7
-    centres = torch.randn(CLUSTERS, WIDTH, generator=source)
+    scale = torch.arange(1, width + 1).float() ** -0.7
+    centres = torch.randn(CLUSTERS, width, generator=source)
     own = torch.randint(CLUSTERS, (rows,), generator=source)
-    return centred((centres[own] + torch.randn(rows, WIDTH, generator=source)) * scale)
+    return centred((centres[own] + torch.randn(rows, width, generator=source)) * scale)
 
 
 def locate(rows: Tensor, count: int) -> Tensor:

@@ -24,19 +24,20 @@ from rich.console import Console
 from benchmarks import measure
 from benchmarks.selection.side_by_side import RESULTS
 from pydistill.analysis import Analysis, analyse
-from pydistill.data import load_data
+from pydistill.data import RealData, load_data
 
 PLANTED = 2
 
 
-def looked_at(source: Path) -> Analysis:
+def looked_at(data: RealData) -> Analysis:
     """The findings that need no network."""
-    return analyse(load_data(source), findings=("broken", "classes", "duplicates"), device="cpu")
+    return analyse(data, findings=("broken", "classes", "duplicates"), device="cpu")
 
 
 def camvid(source: Path) -> dict[str, Any]:
     """Film on both sides of a split, and film that stands still."""
-    analysis, data = looked_at(source), load_data(source)
+    data = load_data(source)
+    analysis = looked_at(data)
     found = analysis.findings["duplicates"]
     shared, still = found.values["shared stretches"], found.values["still stretches"]
     sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
@@ -67,11 +68,11 @@ def held(stretches: list[dict[str, Any]], split: str) -> int:
 
 def bccd(source: Path) -> dict[str, Any]:
     """Objects a class; boxes without area that were added."""
-    analysis = looked_at(source)
+    analysis = looked_at(load_data(source))
     classes = analysis.findings["classes"].values
     with tempfile.TemporaryDirectory() as folder:
         planted_in(source, Path(folder))
-        told = looked_at(Path(folder)).findings["broken"]
+        told = looked_at(load_data(folder)).findings["broken"]
     return {
         "data": "bccd",
         "objects": dict(zip(classes["names"], classes["counts"], strict=True)),

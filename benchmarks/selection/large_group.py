@@ -11,6 +11,7 @@ peak up to then. Similarities of all pairs would take 38,147 MiB. Results go to
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -25,7 +26,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import measure
-from benchmarks.selection.side_by_side import RESULTS
+from benchmarks.selection.coverage import ONE_THREAD, RESULTS, features
 from pydistill.data import RealData, load_data
 from pydistill.engine.method import methods
 from pydistill.engine.run import distill
@@ -47,20 +48,6 @@ def made_data() -> RealData:
     return load_data(arrays, name="large group")
 
 
-def made_features(path: Path) -> None:
-    """A hundred clusters, deviations that fall as a power."""
-    source = np.random.default_rng(SEED)
-    scale = np.arange(1, WIDTH + 1, dtype=np.float32) ** -0.7
-    centres = source.standard_normal((100, WIDTH), dtype=np.float32)
-    found = np.lib.format.open_memmap(path, "w+", np.float32, (ROWS + OTHERS, WIDTH))
-    for first in range(0, len(found), 10_000):
-        own = found[first : first + 10_000]
-        own[:] = centres[source.integers(100, size=len(own))]
-        own += source.standard_normal(own.shape, dtype=np.float32)
-        own *= scale
-    found.flush()
-
-
 def alone(name: str, path: str, images: int) -> dict[str, float]:
     """One selector in this process, which must be fresh."""
     torch.set_num_threads(1)
@@ -76,13 +63,13 @@ def measured(name: str, path: Path, given: argparse.Namespace) -> dict[str, Any]
     command = [sys.executable, "-m", "benchmarks.selection.large_group", "--alone", name, str(path)]
     command += ["--images", str(given.images)]
     begun, peak = time.perf_counter(), 0.0
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, cwd=measure.ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        command, cwd=measure.ROOT, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True
     ) as process:
         while process.poll() is None and time.perf_counter() - begun < given.limit:
             time.sleep(_OFTEN)
-            peak = max(peak, peak_of(process.pid))
+            with contextlib.suppress(OSError):  # it has ended
+                peak = max(peak, measure.resident("VmHWM", process.pid) / 2**20)
         if process.poll() is None:
             process.kill()
             return {"selector": name, "stopped after": given.limit, "peak MiB of the process": peak}
@@ -91,15 +78,6 @@ def measured(name: str, path: Path, given: argparse.Namespace) -> dict[str, Any]
     if process.returncode:
         raise RuntimeError(f"{name} failed: {said}")
     return {"selector": name, **json.loads(said.splitlines()[-1]), "peak MiB of the process": peak}
-
-
-def peak_of(process: int) -> float:
-    """MiB of a process's largest resident memory; 0 where it has ended."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
 
 
 def main() -> None:
@@ -118,7 +96,7 @@ def main() -> None:
     rows, console = [], Console(width=110)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.npy"
-        made_features(path)
+        np.save(path, features(ROWS + OTHERS, WIDTH).numpy())
         for name in given.row or known:
             rows.append(measured(name, path, given))
             console.print(rows[-1])

@@ -64,10 +64,11 @@ def _glance(analysis: "Analysis", data: RealData | None) -> str:
     for name, found in analysis.findings.items():
         first = next((each for each in found.pictures if each.rows), None)
         if first is not None:
-            row = dataclasses.replace(first.rows[0], positions=first.rows[0].positions[:_GLANCED])
+            row = first.rows[0]
+            few = dataclasses.replace(row, label="", positions=row.positions[:_GLANCED])
             link = f'<a href="#{text(name)}">{text(found.title)}</a>: {text(first.caption)}'
             label = f"; shown: {text(row.label)}" if row.label else ""
-            image = _image([dataclasses.replace(row, label="")], first.caption, data)
+            image = _image([few], first.caption, data)
             figures.append(f"<figure>{image}<figcaption>{link}{label}</figcaption></figure>")
     if not figures:
         return ""

@@ -93,14 +93,18 @@ class Law:
         deviation = _deviation(errors, self.spread, 1, images)
         return [_quantile(errors, deviation, weights, at) for at in shares]
 
+    def _median(self, size: float) -> float:
+        """The accuracy that :meth:`predict` has in the middle, without its ends."""
+        return 1 - self._quantiles(size, None, (0.5,))[0]
+
     def size_for(self, accuracy: float, most: float) -> float | None:
         """Images at which the median reaches an accuracy; None: not by ``most`` of them."""
-        if 1 - self._quantiles(most, None, (0.5,))[0] < accuracy:
+        if self._median(most) < accuracy:
             return None
         low, high = 0.0, math.log(most)
         for _ in range(40):
             middle = (low + high) / 2
-            if 1 - self._quantiles(math.exp(middle), None, (0.5,))[0] < accuracy:
+            if self._median(math.exp(middle)) < accuracy:
                 low = middle
             else:
                 high = middle
