@@ -70,8 +70,10 @@ def bccd(source: Path) -> dict[str, Any]:
     """Objects a class; boxes without area that were added."""
     analysis = looked_at(load_data(source))
     classes = analysis.findings["classes"].values
-    with tempfile.TemporaryDirectory() as folder:
-        planted_in(source, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / source.name  # what is told begins with it
+        folder.mkdir()
+        planted_in(source, folder)
         told = looked_at(load_data(folder)).findings["broken"]
     return {
         "data": "bccd",

@@ -19,14 +19,20 @@ EMBEDDING = "thumbnails"
 """One for all sets, whatever each was chosen in, that needs no network."""
 
 
+def is_chosen(distilled: DistilledData, data: RealData) -> bool:
+    """Whether a set knows which images of these data it is made of."""
+    return distilled.indices is not None and distilled.provenance.fingerprint == data.fingerprint
+
+
 def chosen(distilled: DistilledData, data: RealData) -> dict[str, Any]:
     """How a set's images stand under each criterion, see :attr:`Report.selection`.
 
     Empty where the set does not know which images of these data it is made of.
     """
-    indices, made = distilled.indices, distilled.provenance
-    if indices is None or made.fingerprint != data.fingerprint:
+    if not is_chosen(distilled, data):
         return {}
+    indices, made = distilled.indices, distilled.provenance
+    assert indices is not None
     budget = Budget.of(ipc=1) if data.task.by_class else Budget.of(images=1)
     problem = make_problem(data, budget=budget, seed=made.seed, device="cpu", short_classes="keep")
     found = beside_random(

@@ -15,6 +15,12 @@ SOURCE_NAMES: Mapping[Source, str] = {
 }
 """What they are called where they are shown."""
 
+
+def source_name(source: Source, selected: bool = False) -> str:
+    """What networks were trained on, as it is shown; ``selected``: the set holds real images."""
+    return "selected images" if selected and source == "distilled" else SOURCE_NAMES[source]
+
+
 Regime: TypeAlias = Literal["classes", "stored"]
 REGIMES: tuple[Regime, ...] = ("classes", "stored")
 """Which labels a set is used with. ``classes``: each image's class, under the task's own loss. ``stored``:

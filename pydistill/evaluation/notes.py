@@ -9,15 +9,16 @@ from pydistill.data.real import RealData
 from pydistill.data.recipe import Recipe
 from pydistill.data.short import shortage
 from pydistill.data.weights import span
+from pydistill.evaluation.chosen import is_chosen
 from pydistill.evaluation.facts import (
     OWN_TRAINING,
     REGRESSION,
-    SOURCE_NAMES,
     SOURCES,
     Regime,
     Run,
     SetFacts,
     Source,
+    source_name,
 )
 from pydistill.evaluation.protocol import Protocol
 
@@ -36,6 +37,7 @@ def notes_on(
 ) -> tuple[str, ...]:
     """Everything that bears on the figures of one evaluation."""
     made, first = distilled.provenance, next(iter(sets.values()))
+    kind = "selected" if is_chosen(distilled, data) else "distilled"
     own, random = first["distilled"], first.get("random")
     notes = [
         "Every network was scored once, after its last step. No step, rate or network was chosen by score.",
@@ -49,26 +51,26 @@ def notes_on(
     if protocol.split == "validation":
         notes.append("Scores are on the validation split, which was held out of the training images.")
     notes += _rate(distilled, protocol, sets)
-    notes += _labels(distilled, sets)
+    notes += _labels(distilled, sets, kind)
     notes += _how_it_is_used(distilled.recipe)
-    notes += _weights(distilled, protocol)
+    notes += _weights(distilled, protocol, kind)
     if data.task.outputs > data.task.most_shown:
         notes.append(
             f"Confusion matrices are left out: there are {data.task.outputs} classes, more than "
             f"{data.task.most_shown}."
         )
     for sources in sets.values():
-        notes += _bytes(sources)
-    notes += _short(distilled, data, random is not None)
+        notes += _bytes(sources, kind)
+    notes += _short(distilled, data, random is not None, kind)
     notes += _exported(made.exported)
     if random is not None and random.images != own.images:
-        notes.append(f"Networks saw {own.images} distilled images but {random.images} random ones.")
+        notes.append(f"Networks saw {own.images} {kind} images but {random.images} random ones.")
     if made.fingerprint != data.fingerprint:
         notes.append(f"The set was distilled from other data ({made.data}) than it was evaluated on.")
     return (*notes, *data.notes)
 
 
-def _short(distilled: DistilledData, data: RealData, random: bool) -> list[str]:
+def _short(distilled: DistilledData, data: RealData, random: bool, kind: str) -> list[str]:
     """Which classes have fewer images than the budget says."""
     made, factor = distilled.provenance, distilled.factor
     notes = []
@@ -76,7 +78,7 @@ def _short(distilled: DistilledData, data: RealData, random: bool) -> list[str]:
         notes.append(f"The set is a part of one of {made.part_of:,} stored images.")
     told = shortage(made.short_classes, made.ipc, factor)
     if told:
-        alike = ", in random selections as in the distilled set" if random else ""
+        alike = f", in random selections as in the {kind} set" if random else ""
         notes.append(f"Not every class has as many images as were asked for: {told}{alike}.")
     if not data.task.by_class:
         return notes
@@ -121,21 +123,23 @@ def _rate(
     return notes
 
 
-def _labels(distilled: DistilledData, sets: Mapping[Regime, Mapping[Source, SetFacts]]) -> list[str]:
+def _labels(
+    distilled: DistilledData, sets: Mapping[Regime, Mapping[Source, SetFacts]], kind: str
+) -> list[str]:
     """What the regimes are, where there is more than class labels."""
-    notes, kind = [], distilled.label_kind
-    if kind != "classes" and "classes" in sets:
+    notes, labels = [], distilled.label_kind
+    if labels != "classes" and "classes" in sets:
         by = "the class it was made for" if distilled.origin is not None else "the most probable one"
         notes.append(
             f"With class labels, every set is trained on with its images' classes by the "
             f"{sets['classes']['distilled'].loss}: there sets of all methods compare. The class of a "
-            f"distilled image is {by}."
+            f"{kind} image is {by}."
         )
     if "stored" not in sets:
         return notes
     own, random = sets["stored"]["distilled"], sets["stored"].get("random")
     notes.append(
-        f"As stored, the distilled set is trained on with its own targets, which are {_LABELS[kind]}, by "
+        f"As stored, the {kind} set is trained on with its own targets, which are {_LABELS[labels]}, by "
         f"the {own.loss}. That is to be compared with random selections used alike, not with class labels."
     )
     if random is None:
@@ -160,13 +164,13 @@ def _labels(distilled: DistilledData, sets: Mapping[Regime, Mapping[Source, SetF
     return notes
 
 
-def _bytes(sources: Mapping[Source, SetFacts]) -> list[str]:
+def _bytes(sources: Mapping[Source, SetFacts], kind: str) -> list[str]:
     own, random = sources["distilled"], sources.get("random")
     if random is None or own.nbytes <= random.nbytes:
         return []
     stored = " as stored" if own.regime == "stored" else ""
     return [
-        f"The distilled set takes {own.nbytes:,} bytes{stored}, a random selection of as many images "
+        f"The {kind} set takes {own.nbytes:,} bytes{stored}, a random selection of as many images "
         f"{random.nbytes:,}, both as float32 pixels with their targets."
     ]
 
@@ -198,13 +202,13 @@ def _how_it_is_used(recipe: Recipe) -> list[str]:
     return notes
 
 
-def _weights(distilled: DistilledData, protocol: Protocol) -> list[str]:
+def _weights(distilled: DistilledData, protocol: Protocol, kind: str) -> list[str]:
     """That the loss of one image counts more than that of another."""
     if distilled.weights is None:
         return []
     regressed = protocol.kernels or distilled.recipe.kernel is not None
     return [
-        f"Each distilled image has a weight, {span(distilled.weights)} and 1 on average, by which its loss "
+        f"Each {kind} image has a weight, {span(distilled.weights)} and 1 on average, by which its loss "
         "is multiplied in every training on the set; the images of other sets count alike."
         f"{' Kernel ridge regressions ignore weights.' if regressed else ''}"
     ]
@@ -223,13 +227,15 @@ def _formation(ipc: int, factor: int, random: bool) -> str:
     )
 
 
-def reuse(runs: Sequence[Run]) -> list[str]:
+def reuse(runs: Sequence[Run], selected: bool) -> list[str]:
     """Which networks an earlier evaluation trained."""
     found = [run for run in runs if run.reused]
     if not found:
         return []
     counts = {source: sum(run.source == source for run in found) for source in SOURCES}
-    told = ", ".join(f"{count} on {SOURCE_NAMES[source]}" for source, count in counts.items() if count)
+    told = ", ".join(
+        f"{count} on {source_name(source, selected)}" for source, count in counts.items() if count
+    )
     return [
         "Networks that earlier evaluations trained, on the same data and budget by the same protocol and "
         f"version, were taken from there: {told}."

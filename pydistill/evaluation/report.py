@@ -11,13 +11,13 @@ from pydistill.data.short import shortage
 from pydistill.errors import FileFormatError
 from pydistill.evaluation.facts import (
     REGIME_NAMES,
-    SOURCE_NAMES,
     SOURCES,
     Detail,
     Regime,
     Run,
     SetFacts,
     Source,
+    source_name,
 )
 from pydistill.evaluation.formats import upgraded
 from pydistill.evaluation.page import fragment, page
@@ -102,7 +102,7 @@ class Report:
 
     def named(self, source: Source) -> str:
         """What networks were trained on, as it is shown."""
-        return f"{self.origin} images" if source == "distilled" else SOURCE_NAMES[source]
+        return source_name(source, bool(self.selection))
 
     def regimes(self, architecture: str) -> tuple[Regime, ...]:
         """Which labels networks of ``architecture`` were trained with, in the report's order."""

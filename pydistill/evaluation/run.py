@@ -18,7 +18,7 @@ from pydistill.data.pictures import grid, rows
 from pydistill.data.real import RealData
 from pydistill.data.recipe import TRAINED
 from pydistill.evaluation.as_learned import regress, train_as_learned
-from pydistill.evaluation.chosen import chosen
+from pydistill.evaluation.chosen import chosen, is_chosen
 from pydistill.evaluation.facts import OWN_TRAINING, REGRESSION, Detail, Regime, Run, Source
 from pydistill.evaluation.kept import KeptScore, Memory, key_of, scored_on
 from pydistill.evaluation.machine import Meter, describe
@@ -137,7 +137,10 @@ def evaluate(
         machine=describe(where),
         seconds=meter.seconds,
         peak_memory=meter.peak_memory,
-        notes=(*notes_on(distilled, data, protocol, running.sets.facts()), *reuse(runs)),
+        notes=(
+            *notes_on(distilled, data, protocol, running.sets.facts()),
+            *reuse(runs, is_chosen(distilled, data)),
+        ),
         class_names=data.task.class_names,
         details=running.detailed(),
         size=_size(distilled, data),

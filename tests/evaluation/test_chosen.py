@@ -40,6 +40,17 @@ def test_the_page_the_text_and_the_json_have_it(tiny, short, tmp_path):
     assert "distilled less" not in shown
 
 
+def test_notes_speak_of_selected_images(tiny, short, tmp_path):
+    made = distill(tiny, "k_means", ipc=3, embedding="thumbnails")
+    made = dataclasses.replace(made, weights=torch.linspace(0.5, 1.5, len(made)))
+    asked = {"whole": False, "repeats": 1, "random_draws": 1, "baselines": tmp_path}
+    evaluate(made, tiny, short, **asked)
+    report = evaluate(made, tiny, short, **asked)
+    assert any("Each selected image has a weight" in note for note in report.notes)
+    assert any("on random real images" in note for note in report.notes)
+    assert not any("distilled" in note for note in report.notes)
+
+
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
 def test_dense_tasks_have_it_too(task):
     data = real(task)
